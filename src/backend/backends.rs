@@ -10,7 +10,8 @@ use super::memory::Concurrency;
 use crate::config::{BackendKind, Config, ConfigError, TrainConfig};
 use crate::data::Dataset;
 use crate::distributed::Collective;
-use crate::model::{ModelSpec, NamedTensor};
+use crate::model::quantization::dequantized;
+use crate::model::{ModelSpec, NamedTensor, StoredTensor};
 use crate::objective::Objective;
 use crate::system::device::{DeviceChoice, DriverDevice};
 use crate::system::processes::LaunchedProcess;
@@ -26,6 +27,18 @@ pub trait Backend: fmt::Display {
         spec: &ModelSpec,
         weights: Vec<NamedTensor>,
     ) -> anyhow::Result<Box<dyn Inference>>;
+
+    /// Creates a network that predicts with the tensors of a quantized model; by default in single precision.
+    ///
+    /// # Errors
+    /// Returns an error if the tensors do not fit the model.
+    fn quantized_inference(
+        &self,
+        spec: &ModelSpec,
+        tensors: Vec<StoredTensor>,
+    ) -> anyhow::Result<Box<dyn Inference>> {
+        self.inference(spec, dequantized(spec, tensors)?)
+    }
 
     /// Creates a network that starts training from these weights.
     ///

@@ -193,6 +193,17 @@ impl MemoryEstimate {
         Ok(Self { weights, checkpoint: bytes(all), ..Self::default() })
     }
 
+    /// Estimates the memory of a network that predicts with the tensors of a quantized model: a byte for each
+    /// weight, and the layout of the kernel in at most single precision.
+    ///
+    /// # Errors
+    /// Returns an error if the model cannot have this number of classes.
+    pub fn quantized_inference(spec: &ModelSpec) -> anyhow::Result<Self> {
+        let all = bytes(count(&parameters(spec)?, |_| true) / FLOAT);
+        let weights = all + bytes(2.0 * packed(spec.config));
+        Ok(Self { weights, checkpoint: all, ..Self::default() })
+    }
+
     /// Estimates the memory of a checkpoint that is exported: its weights and the file with them.
     ///
     /// # Errors

@@ -208,8 +208,17 @@ impl ComputeArgs {
         };
         let network = |checkpoint: &Checkpoint| -> anyhow::Result<Box<dyn Inference>> {
             let spec = checkpoint.model_spec();
-            MemoryEstimate::inference(&spec)?.check(&spec, "this model")?;
-            backend.inference(&spec, checkpoint.weights()?).with_context(|| checkpoint.unusable())
+            let network = match checkpoint.quantized_weights()? {
+                Some(tensors) => {
+                    MemoryEstimate::quantized_inference(&spec)?.check(&spec, "this model")?;
+                    backend.quantized_inference(&spec, tensors)
+                }
+                None => {
+                    MemoryEstimate::inference(&spec)?.check(&spec, "this model")?;
+                    backend.inference(&spec, checkpoint.weights()?)
+                }
+            };
+            network.with_context(|| checkpoint.unusable())
         };
         let networks = saved.members.iter().map(network).collect::<anyhow::Result<_>>()?;
         Ok(OpenModel { collective: Arc::new(SingleProcess), saved, networks })

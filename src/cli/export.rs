@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 use clap::Args;
 
+use super::compact::{self, CompactArgs};
 use super::exit::SUCCESS;
 use crate::backend::MemoryEstimate;
 use crate::config::ConfigError;
@@ -18,6 +19,7 @@ Examples:
   lstmtext export runs/a --to exported
   lstmtext export runs/a --to model.onnx
   lstmtext export runs/a --to weights.npz
+  lstmtext export runs/a --quantize int8 --to small
 
 A directory contains model.safetensors, the weights under PyTorch's names, and model.json: labels, \
 layers, tokenizer and vocabulary. docs/python-onnx.md has a PyTorch module that loads it.
@@ -30,7 +32,11 @@ The arrays of an .npz file have Keras's names and layout: embedding/embeddings, 
 lstm/recurrent_kernel, lstm/bias (gates in the order i, f, c, o), dense/kernel, dense/bias. lstm_1 is a \
 second layer, lstm/backward/kernel the backward direction, story/lstm/kernel the LSTM of the input story.
   layer.set_weights([w[\"lstm/kernel\"], w[\"lstm/recurrent_kernel\"], w[\"lstm/bias\"]])
-loads them into a Keras model; `lstmtext import` reads them back.";
+loads them into a Keras model; `lstmtext import` reads them back.
+
+With --quantize, --vocabulary-size or --ngrams, the directory is a smaller checkpoint for prediction, which \
+other commands open like any other. It cannot be resumed; one with --quantize cannot be trained or exported \
+again. docs/models.md has sizes and scores.";
 
 /// Export a checkpoint for PyTorch or ONNX Runtime, or its weights in Keras's layout
 #[derive(Debug, Args)]
@@ -44,6 +50,8 @@ pub struct ExportArgs {
     /// Write an ONNX file, whatever its extension
     #[arg(long)]
     onnx: bool,
+    #[command(flatten)]
+    compact: CompactArgs,
 }
 
 /// Format of an exported model.
@@ -73,10 +81,26 @@ impl Format {
 
 /// Runs the command.
 pub fn run(args: ExportArgs) -> anyhow::Result<u8> {
-    let ExportArgs { checkpoint, to, onnx } = args;
+    let ExportArgs { checkpoint, to, onnx, compact } = args;
+    let is_file =
+        onnx || to.extension().is_some_and(|extension| extension == "onnx" || extension == "npz");
+    if let Some(compaction) = compact.compaction() {
+        ensure!(
+            !is_file,
+            ConfigError::new(format!(
+                "--to \"{}\": --quantize, --vocabulary-size and --ngrams write a checkpoint; name a directory",
+                to.display()
+            ))
+        );
+        ensure_new(&to)?;
+        compact::export(&checkpoint, compaction, &to)?;
+        print_data(&to.display().to_string())?;
+        return Ok(SUCCESS);
+    }
     let format = Format::of(&to, onnx)?;
     ensure_new(&to)?;
     let checkpoint = Checkpoint::open(&checkpoint)?;
+    checkpoint.check_precision()?;
     let spec = checkpoint.model_spec();
     MemoryEstimate::export(&spec)?.check(&spec, "exporting this model")?;
     match format {

@@ -67,7 +67,9 @@ pub fn run(args: ImportArgs) -> anyhow::Result<u8> {
     MemoryEstimate::import(&spec)?.check(&spec, "importing this model")?;
     if args.model.is_dir() {
         // Its own weights are not used, but as everywhere, those that are not finite are an error.
-        Checkpoint::open(&args.model)?.weights()?;
+        let checkpoint = Checkpoint::open(&args.model)?;
+        checkpoint.check_precision()?;
+        checkpoint.weights()?;
     }
     let weights = keras::import(&spec, &args.weights)?;
     let contents = Contents {

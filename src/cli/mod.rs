@@ -4,6 +4,7 @@
 mod arguments;
 mod bench;
 mod calibrate;
+mod compact;
 mod completions;
 mod config;
 mod data;

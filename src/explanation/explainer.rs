@@ -18,7 +18,7 @@ use crate::backend::Inference;
 use crate::backend::native::SequenceStates;
 use crate::config::{Inputs, Labelling};
 use crate::objective::{Averaging, Calibration, Combination, argmax, check_finite};
-use crate::prediction::{native_inference, predicted_labels, top_classes};
+use crate::prediction::{precise_inference, predicted_labels, top_classes};
 use crate::run::checkpoint::Checkpoint;
 use crate::run::saved_model::SavedModel;
 use crate::text::{Corpus, LocatedText, OOV, join_columns};
@@ -49,7 +49,7 @@ impl Explainer {
                 config: checkpoint.resolved.config.clone(),
                 encoders: checkpoint.encoders.clone(),
                 labels: checkpoint.labels.clone(),
-                classifier: native_inference(checkpoint)?,
+                classifier: precise_inference(checkpoint)?,
             })
         };
         let models = saved.members.iter().map(model).collect::<anyhow::Result<Vec<_>>>()?;

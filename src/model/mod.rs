@@ -1,14 +1,17 @@
 //! A network before anything computes: its parameters and their shapes, its initial weights, its
-//! summary, and their transfer from one model to another. Forward and backward passes belong to the backends.
+//! summary, their quantization, and their transfer from one model to another. Forward and backward passes belong to the backends.
 
 pub mod branch_scales;
 pub mod initialization;
 pub mod naive_bayes;
 pub mod named_tensors;
 pub mod parameters;
+pub mod pruning;
+pub mod quantization;
 pub mod summary;
 pub mod transfer;
 
 pub use initialization::initial_weights;
 pub use named_tensors::NamedTensor;
 pub use parameters::{ModelSpec, Parameter, Role, parameters};
+pub use quantization::{QuantizedTensor, StoredTensor};

@@ -53,7 +53,11 @@ pub fn write(path: &Path, tensors: &[NamedTensor]) -> anyhow::Result<()> {
     write_views(path, views)
 }
 
-fn write_views(path: &Path, views: Vec<(&str, TensorView)>) -> anyhow::Result<()> {
+/// Writes arrays to a safetensors file.
+pub(super) fn write_views(
+    path: &Path,
+    views: Vec<(impl AsRef<str> + Ord + std::fmt::Display, TensorView)>,
+) -> anyhow::Result<()> {
     let unwritable = || format!("cannot write \"{}\"", path.display());
     // `serialize_to_file` makes the file readable by its owner only. Restore the default permissions.
     let permissions = File::create(path)

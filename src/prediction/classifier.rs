@@ -354,6 +354,20 @@ impl Classifier {
 /// Returns an error if the weights do not fit the configuration, or do not fit in memory.
 pub fn native_inference(checkpoint: &Checkpoint) -> anyhow::Result<NativeInference> {
     let spec = checkpoint.model_spec();
+    if !checkpoint.is_quantized() {
+        return precise_inference(checkpoint);
+    }
+    MemoryEstimate::quantized_inference(&spec)?.check(&spec, "this model")?;
+    let tensors = checkpoint.quantized_weights()?.unwrap_or_default();
+    NativeInference::quantized(&spec, tensors).with_context(|| checkpoint.unusable())
+}
+
+/// Loads the network of a checkpoint in single precision, also that of a quantized one.
+///
+/// # Errors
+/// Returns an error if the weights do not fit the configuration, or do not fit in memory.
+pub fn precise_inference(checkpoint: &Checkpoint) -> anyhow::Result<NativeInference> {
+    let spec = checkpoint.model_spec();
     MemoryEstimate::inference(&spec)?.check(&spec, "this model")?;
     NativeInference::new(&spec, checkpoint.weights()?).with_context(|| checkpoint.unusable())
 }

@@ -8,8 +8,8 @@ pub mod text_columns;
 pub mod text_lines;
 
 pub use classifier::{
-    Classifier, EncodedExamples, LabelProbability, Prediction, native_inference, predicted_labels,
-    top_classes,
+    Classifier, EncodedExamples, LabelProbability, Prediction, native_inference, precise_inference,
+    predicted_labels, top_classes,
 };
 pub use embedder::Embedder;
 pub use reject::RejectOption;

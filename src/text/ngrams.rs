@@ -61,6 +61,8 @@ pub struct NgramIndex {
 enum Rows {
     /// A row for each n-gram, by falling frequency.
     Counted { hashes: Vec<u64>, rows: FxHashMap<u64, u32> },
+    /// A row for each n-gram, of whose hash only the bits without the last `shift` are known.
+    Short { shift: u32, rows: FxHashMap<u64, u32> },
     /// The remainder of the hash divided by this number.
     Buckets(u64),
 }
@@ -132,6 +134,13 @@ impl NgramIndex {
         Self { sizes: config.sizes.clone(), rows: Arc::new(Rows::Counted { hashes, rows }) }
     }
 
+    /// Creates an index from the leading bits of the hashes of its n-grams. N-grams with the same bits share a row.
+    pub fn short(config: &NgramsConfig, bits: u32, hashes: &[u64]) -> Self {
+        let rows = hashes.iter().copied().zip(0..).collect();
+        let shift = u64::BITS.saturating_sub(bits);
+        Self { sizes: config.sizes.clone(), rows: Arc::new(Rows::Short { shift, rows }) }
+    }
+
     /// Returns the index if its n-grams are counted, as configured, and of the configured lengths.
     pub fn counted_like(&self, config: &NgramsConfig) -> Option<&Self> {
         (config.are_counted() && self.hashes().is_some() && self.sizes == config.sizes)
@@ -156,6 +165,7 @@ impl NgramIndex {
     pub fn len(&self) -> usize {
         match &*self.rows {
             Rows::Counted { hashes, .. } => hashes.len(),
+            Rows::Short { rows, .. } => rows.len(),
             Rows::Buckets(buckets) => *buckets as usize,
         }
     }
@@ -165,11 +175,11 @@ impl NgramIndex {
         self.len() == 0
     }
 
-    /// Hashes of the n-grams in the order of their rows. `None` with buckets.
+    /// Hashes of the n-grams in the order of their rows. `None` with buckets or short hashes.
     pub fn hashes(&self) -> Option<&[u64]> {
         match &*self.rows {
             Rows::Counted { hashes, .. } => Some(hashes),
-            Rows::Buckets(_) => None,
+            Rows::Short { .. } | Rows::Buckets(_) => None,
         }
     }
 
@@ -177,6 +187,7 @@ impl NgramIndex {
     pub fn row(&self, hash: u64) -> Option<u32> {
         match &*self.rows {
             Rows::Counted { rows, .. } => rows.get(&hash).copied(),
+            Rows::Short { shift, rows } => rows.get(&(hash >> shift)).copied(),
             Rows::Buckets(buckets) => Some((hash % buckets) as u32),
         }
     }
@@ -375,6 +386,14 @@ mod tests {
         assert!(extended.counted_like(&config).is_some());
         assert!(extended.counted_like(&ngrams("sizes: [1, 2]")).is_none());
         assert!(extended.counted_like(&ngrams("sizes: [1], buckets: 9")).is_none());
+    }
+
+    #[test]
+    fn a_short_index_knows_the_leading_bits() {
+        let config = ngrams("sizes: [1]");
+        let index = NgramIndex::short(&config, 40, &[hash("a") >> 24, hash("b") >> 24]);
+        let rows = [hash("b"), hash("b") ^ 1, hash("c")].map(|hash| index.row(hash));
+        assert_eq!((index.len(), rows), (2, [Some(1), Some(1), None]));
     }
 
     #[test]

@@ -45,6 +45,7 @@ mod plot;
 mod pooling;
 mod predict;
 mod python;
+mod quantize;
 mod reject_option;
 mod resume;
 mod resumed_settings;

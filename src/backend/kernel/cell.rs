@@ -6,7 +6,7 @@ use super::aligned_vec::AlignedVec;
 pub const GATES: usize = 4;
 
 /// Factors of the packed weights for the gates i, f, g, o: σ(z) is computed from tanh(z/2).
-const GATE_FACTORS: [f32; GATES] = [0.5, 0.5, 1.0, 0.5];
+pub(super) const GATE_FACTORS: [f32; GATES] = [0.5, 0.5, 1.0, 0.5];
 
 /// Packed weights. H units are padded to P, a whole number of vectors of `lanes` floats. Padding
 /// units have zero weights, so their states stay zero.
@@ -47,6 +47,23 @@ impl Cell {
             bias: AlignedVec::zeros(gates_width),
             input_transposed: AlignedVec::zeros(gates_width * inputs.next_multiple_of(lanes)),
             recurrent_transposed: AlignedVec::zeros(gates_width * padded_units),
+        }
+    }
+
+    /// Returns a cell of this shape, without room for weights.
+    pub fn without_weights(inputs: usize, units: usize, lanes: usize) -> Self {
+        let padded_units = units.next_multiple_of(lanes);
+        let [input, recurrent, bias, input_transposed, recurrent_transposed] = Default::default();
+        Self {
+            units,
+            padded_units,
+            inputs,
+            lanes,
+            input,
+            recurrent,
+            bias,
+            input_transposed,
+            recurrent_transposed,
         }
     }
 

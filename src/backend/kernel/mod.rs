@@ -82,7 +82,9 @@ mod aligned_vec;
 mod cell;
 mod dense;
 mod instructions;
+mod layout;
 mod product;
+mod quantized;
 mod recurrence;
 
 pub(crate) use aligned_vec::AlignedVec;
@@ -90,4 +92,9 @@ pub(crate) use cell::{Cell, GATES, packed_index};
 pub(crate) use dense::{BiasGradient, InputGradient, InputProjection, ScatterAdd, WeightGradient};
 pub use instructions::Instructions;
 pub(crate) use instructions::mul_add;
-pub(crate) use recurrence::{Backward, Forward, ForwardCache, HiddenGradient, Layout};
+pub(crate) use layout::{ForwardCache, Layout};
+pub(crate) use quantized::{
+    InputScales, IntegerInstructions, QuantizedCell, QuantizedForward, QuantizedProjection,
+    QuantizedRows,
+};
+pub(crate) use recurrence::{Backward, Forward, HiddenGradient};

@@ -1,93 +1,54 @@
 //! One direction of one LSTM layer over a block of texts, forward and backward.
 
+use std::marker::PhantomData;
+
 use pulp::{Simd, WithSimd};
 
 use super::activation::{gates, tanh};
-use super::aligned_vec::AlignedVec;
 use super::cell::{Cell, GATES, vector_groups};
 use super::dense::input_gradient_tile;
 use super::instructions::{mul_add, negate_mul_add};
+use super::layout::{ForwardCache, Layout};
 use super::product::{Left, Right, for_row_tiles, load, multiply_add, store};
 
-/// Order of the tokens of a block in memory, as in PyTorch's `PackedSequence`: texts sorted by
-/// decreasing length are the rows, and step t of all rows that are still active directly follows
-/// step t − 1. Nothing is padded.
-#[derive(Clone, Debug, Default)]
-pub struct Layout {
-    /// First token of each step, and the number of tokens at the end.
-    offsets: Vec<usize>,
+/// Product of U with the hidden states before a step.
+pub(super) trait RecurrentProduct<S: Simd> {
+    /// Prepares a step of all rows with these hidden states, [rows, P].
+    fn begin_step(&mut self, simd: S, hidden: &[f32]);
+
+    /// Adds the product to z of one vector of units of M rows. `hidden` is that of [`Self::begin_step`].
+    fn add<const M: usize>(
+        &self,
+        simd: S,
+        z: [[S::f32s; GATES]; M],
+        hidden: &[f32],
+        row: usize,
+        vector: usize,
+    ) -> [[S::f32s; GATES]; M];
 }
 
-impl Layout {
-    /// Returns the layout of rows with these lengths, in decreasing order.
-    pub fn new(lengths: &[usize]) -> Self {
-        debug_assert!(lengths.is_sorted_by(|a, b| a >= b));
-        let steps = lengths.first().copied().unwrap_or(0);
-        let mut offsets = Vec::with_capacity(steps + 1);
-        let mut active = lengths.len();
-        let mut offset = 0;
-        offsets.push(offset);
-        for step in 0..steps {
-            while lengths[active - 1] <= step {
-                active -= 1;
-            }
-            offset += active;
-            offsets.push(offset);
-        }
-        Self { offsets }
-    }
+/// The product in single precision.
+struct FloatProduct<'a>(&'a Cell);
 
-    /// Number of steps of the longest row.
-    pub fn steps(&self) -> usize {
-        self.offsets.len() - 1
-    }
+impl<S: Simd> RecurrentProduct<S> for FloatProduct<'_> {
+    #[inline(always)]
+    fn begin_step(&mut self, _: S, _: &[f32]) {}
 
-    /// Number of steps of all rows together.
-    pub fn tokens(&self) -> usize {
-        self.offsets[self.steps()]
-    }
-
-    /// Index of the first row's token at a step. The other rows follow.
-    pub fn offset(&self, step: usize) -> usize {
-        self.offsets[step]
-    }
-
-    /// Number of rows that have this step.
-    pub fn active_rows(&self, step: usize) -> usize {
-        match step < self.steps() {
-            true => self.offsets[step + 1] - self.offsets[step],
-            false => 0,
-        }
-    }
-}
-
-/// Results of the forward pass that the backward pass needs.
-#[derive(Default)]
-pub struct ForwardCache {
-    /// Gates, [tokens, P/lanes, i f g o, lanes]; the backward pass overwrites them with the
-    /// gradients of z. Empty if there is no backward pass.
-    pub gates: AlignedVec,
-    /// Hidden state before each step, [tokens, P].
-    pub hidden: AlignedVec,
-    /// Cell state before each step, [tokens, P]. Without gates only the latest, [rows, P].
-    pub cell_state: AlignedVec,
-    /// Hidden state after the last step of each row, [rows, P].
-    pub last_hidden: AlignedVec,
-    /// Cell state after the last step of each row, [rows, P]. Without gates it is in `cell_state`.
-    pub last_cell_state: AlignedVec,
-}
-
-impl ForwardCache {
-    /// Resizes the buffers for a block, and sets the initial states to zero.
-    pub fn prepare(&mut self, layout: &Layout, padded_units: usize, backward: bool) {
-        let (tokens, rows) = (layout.tokens(), layout.active_rows(0));
-        self.gates.resize(if backward { tokens * GATES * padded_units } else { 0 });
-        self.hidden.resize(tokens * padded_units);
-        self.cell_state.resize(if backward { tokens * padded_units } else { rows * padded_units });
-        self.last_hidden.resize(rows * padded_units);
-        self.last_cell_state.resize(if backward { rows * padded_units } else { 0 });
-        self.hidden[..rows * padded_units].fill(0.0);
-        self.cell_state[..rows * padded_units].fill(0.0);
+    #[inline(always)]
+    fn add<const M: usize>(
+        &self,
+        simd: S,
+        z: [[S::f32s; GATES]; M],
+        hidden: &[f32],
+        row: usize,
+        vector: usize,
+    ) -> [[S::f32s; GATES]; M] {
+        let Self(cell) = self;
+        let (tile_width, row_stride) = (GATES * S::F32_LANES, cell.padded_units);
+        let left = Left { values: &hidden[row * row_stride..], row_stride, column_stride: 1 };
+        let packed = &cell.recurrent[vector * cell.units * tile_width..];
+        let right = Right { values: packed, row_stride: tile_width };
+        multiply_add::<S, M, GATES>(simd, z, left, right, cell.units)
     }
 }
 
@@ -112,6 +73,15 @@ impl WithSimd for Forward<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
+        let product = FloatProduct(self.cell);
+        self.run(simd, product);
+    }
+}
+
+impl Forward<'_> {
+    /// Computes the pass with this product of U.
+    #[inline(always)]
+    pub(super) fn run<S: Simd>(self, simd: S, mut product: impl RecurrentProduct<S>) {
         let Self { cell, layout, input_rows, projected, cache, zero_initial_state } = self;
         let lanes = S::F32_LANES;
         let (padded_units, gates_width) = (cell.padded_units, cell.gates_width());
@@ -140,29 +110,35 @@ impl WithSimd for Forward<'_> {
             let (next_hidden, next_cell_state) =
                 (next_hidden.as_mut_ptr(), next_cell_state.as_mut_ptr());
             let last = (cache.last_hidden.as_mut_ptr(), cache.last_cell_state.as_mut_ptr());
+            let hidden = &hidden[offset * padded_units..];
+            let has_state = step > 0 || !zero_initial_state;
+            if has_state {
+                product.begin_step(simd, hidden);
+            }
             let step = ForwardStep {
                 cell,
                 projected,
                 input_rows: &input_rows[offset..next_offset],
-                hidden: &hidden[offset * padded_units..],
+                hidden,
+                product: has_state.then_some(&product),
                 cell_state: match keep_gates {
                     true => cell_state[offset * padded_units..].as_ptr(),
                     false => next_cell_state.cast_const(),
                 },
-                depth: if step == 0 && zero_initial_state { 0 } else { cell.units },
                 // SAFETY: `gates` has room for all tokens, as asserted above.
                 gates: keep_gates
                     .then(|| unsafe { cache.gates.as_mut_ptr().add(offset * gates_width) }),
+                simd: PhantomData,
             };
             // The final states of a row that ends here go to separate buffers. Without gates, the
             // cell state is updated in place.
             let last = if keep_gates { last } else { (last.0, next_cell_state) };
             for vector in 0..padded_units / lanes {
                 for_row_tiles!(S, 0..next_active, |row, M| {
-                    step.tile::<S, M>(simd, row, vector, (next_hidden, next_cell_state));
+                    step.tile::<M>(simd, row, vector, (next_hidden, next_cell_state));
                 });
                 for_row_tiles!(S, next_active..active, |row, M| {
-                    step.tile::<S, M>(simd, row, vector, last);
+                    step.tile::<M>(simd, row, vector, last);
                 });
             }
         }
@@ -170,7 +146,7 @@ impl WithSimd for Forward<'_> {
 }
 
 /// One step of all active rows.
-struct ForwardStep<'a> {
+struct ForwardStep<'a, S, Product> {
     cell: &'a Cell,
     projected: &'a [f32],
     /// Row of `projected` for each row of the block; all of them exist.
@@ -179,23 +155,18 @@ struct ForwardStep<'a> {
     hidden: &'a [f32],
     /// Cell state before the step, [rows, P].
     cell_state: *const f32,
-    /// H, or 0 if the hidden state is zero.
-    depth: usize,
+    /// Product of U; `None` if the hidden state is zero.
+    product: Option<&'a Product>,
     /// Destination of the gates, [rows, 4P].
     gates: Option<*mut f32>,
+    simd: PhantomData<S>,
 }
 
-impl ForwardStep<'_> {
+impl<S: Simd, Product: RecurrentProduct<S>> ForwardStep<'_, S, Product> {
     /// Computes one vector of units of M rows and writes hidden and cell states to `out`, [rows, P]
     /// each.
     #[inline(always)]
-    fn tile<S: Simd, const M: usize>(
-        &self,
-        simd: S,
-        row: usize,
-        vector: usize,
-        out: (*mut f32, *mut f32),
-    ) {
+    fn tile<const M: usize>(&self, simd: S, row: usize, vector: usize, out: (*mut f32, *mut f32)) {
         let lanes = S::F32_LANES;
         let (padded_units, gates_width) = (self.cell.padded_units, self.cell.gates_width());
         let tile_width = GATES * lanes;
@@ -207,11 +178,9 @@ impl ForwardStep<'_> {
                 tile[m][n] = unsafe { load::<S>(self.projected.as_ptr(), from + n * lanes) };
             }
         }
-        let values = &self.hidden[row * padded_units..];
-        let left = Left { values, row_stride: padded_units, column_stride: 1 };
-        let packed = &self.cell.recurrent[vector * self.cell.units * tile_width..];
-        let right = Right { values: packed, row_stride: tile_width };
-        let tile = multiply_add::<S, M, GATES>(simd, tile, left, right, self.depth);
+        if let Some(product) = self.product {
+            tile = product.add(simd, tile, self.hidden, row, vector);
+        }
         for m in 0..M {
             let at = (row + m) * padded_units + vector * lanes;
             // SAFETY: The caller's buffers all hold row + m, of P or 4P floats.
@@ -422,20 +391,5 @@ impl BackwardStep<'_> {
                 }
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn finished_rows_take_no_memory() {
-        let layout = Layout::new(&[4, 2, 2, 1]);
-        assert_eq!((layout.steps(), layout.tokens()), (4, 9));
-        assert_eq!([0, 1, 2, 3, 4].map(|step| layout.active_rows(step)), [4, 3, 1, 1, 0]);
-        assert_eq!([0, 1, 2, 3, 4].map(|step| layout.offset(step)), [0, 4, 7, 8, 9]);
-        let empty = Layout::new(&[]);
-        assert_eq!((empty.steps(), empty.tokens(), empty.active_rows(0)), (0, 0, 0));
     }
 }

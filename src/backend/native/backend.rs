@@ -13,7 +13,7 @@ use crate::backend::kernel::{AlignedVec, Cell, InputProjection, Instructions};
 use crate::backend::learner::{Inference, Learner};
 use crate::backend::memory::Concurrency;
 use crate::config::{BackendKind, TrainConfig};
-use crate::model::{ModelSpec, NamedTensor};
+use crate::model::{ModelSpec, NamedTensor, StoredTensor};
 use crate::objective::Objective;
 use crate::output::format::pluralize;
 use crate::system::threads;
@@ -51,6 +51,14 @@ impl Backend for NativeBackend {
         weights: Vec<NamedTensor>,
     ) -> anyhow::Result<Box<dyn Inference>> {
         Ok(Box::new(NativeInference::new(spec, weights)?))
+    }
+
+    fn quantized_inference(
+        &self,
+        spec: &ModelSpec,
+        tensors: Vec<StoredTensor>,
+    ) -> anyhow::Result<Box<dyn Inference>> {
+        Ok(Box::new(NativeInference::quantized(spec, tensors)?))
     }
 
     fn learner(

@@ -24,7 +24,7 @@ use crate::backend::{
 use crate::config::{Inputs, TrainConfig};
 use crate::data::Dataset;
 use crate::distributed::{Group, Worker};
-use crate::model::{ModelSpec, NamedTensor};
+use crate::model::{ModelSpec, NamedTensor, StoredTensor};
 use crate::objective::{AddedLosses, Objective};
 use crate::text::Corpus;
 
@@ -42,12 +42,25 @@ impl NativeInference {
     /// # Errors
     /// Returns an error if the weights do not fit the model.
     pub fn new(spec: &ModelSpec, weights: Vec<NamedTensor>) -> anyhow::Result<Self> {
-        Ok(Self {
-            network: Network::new(spec, weights, Instructions::best())?,
+        Ok(Self::of(spec, Network::new(spec, weights, Instructions::best())?))
+    }
+
+    /// Creates the network of `spec` from the tensors of a quantized model. It has no weights for
+    /// [`NativeInference::weights`].
+    ///
+    /// # Errors
+    /// Returns an error if the tensors do not fit the model.
+    pub fn quantized(spec: &ModelSpec, tensors: Vec<StoredTensor>) -> anyhow::Result<Self> {
+        Ok(Self::of(spec, Network::quantized(spec, tensors, Instructions::best())?))
+    }
+
+    fn of(spec: &ModelSpec, network: Network) -> Self {
+        Self {
+            network,
             inputs: spec.config.inputs.clone(),
             vocabulary_sizes: spec.vocabulary_sizes.clone(),
             idle_sharders: Idle::default(),
-        })
+        }
     }
 
     /// Returns all weights.

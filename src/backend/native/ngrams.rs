@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use super::gradients::RowGradient;
 use super::weight::Weight;
+use crate::model::quantization::NGRAM_BLOCK;
 use crate::text::Corpus;
 
 /// Number of n-grams whose gradients a thread computes at a time.
@@ -99,9 +100,19 @@ impl NgramBranch {
         position: usize,
         logits: &mut [f64],
     ) {
+        let count = logits.len();
+        if let Some(products) = &weights[self.weight].quantized {
+            for row in ngrams.rows(position) {
+                let first = *row as usize * count;
+                let values = &products.values[first..first + count];
+                for (index, (logit, value)) in (first..).zip(logits.iter_mut().zip(values)) {
+                    *logit += f64::from(f32::from(*value) * products.scales[index / NGRAM_BLOCK]);
+                }
+            }
+            return;
+        }
         let weight = &weights[self.weight].tensor.values;
         let value = self.value.map(|value| &weights[value].tensor.values[..]);
-        let count = logits.len();
         for row in ngrams.rows(position) {
             let range = *row as usize * count..(*row as usize + 1) * count;
             let row = logits.iter_mut().zip(&weight[range.clone()]);

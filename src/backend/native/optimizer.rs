@@ -261,6 +261,7 @@ mod tests {
         let config = config::parse("data: {train: x}\n", "test", &[]).unwrap().config.train;
         let weight = |name: &str| Weight {
             tensor: NamedTensor { name: name.into(), shape: vec![1], values: vec![1.0] },
+            quantized: None,
             trainable: true,
             ngram_l2: None,
             rate_factor: 1.0,

@@ -7,7 +7,8 @@ use anyhow::ensure;
 
 use super::files::OpenFile;
 use super::layout::{
-    CALIBRATED_VERSION, CALIBRATION, CheckpointManifest, FileEntry, MANIFEST, VERSION, write_json,
+    CALIBRATED_VERSION, CALIBRATION, COMPACT_VERSION, CheckpointManifest, FileEntry, MANIFEST,
+    VERSION, write_json,
 };
 use crate::config::Labelling;
 use crate::io::files::RECORDS_LIMIT;
@@ -44,12 +45,13 @@ pub(super) fn write(
 ) -> anyhow::Result<()> {
     let mut manifest = manifest.clone();
     manifest.files.remove(CALIBRATION);
-    manifest.version = VERSION;
+    let is_compact = manifest.compact.is_some();
+    manifest.version = if is_compact { COMPACT_VERSION } else { VERSION };
     if let Some(calibration) = calibration {
         let path = directory.join(CALIBRATION);
         write_json(&path, calibration)?;
         manifest.files.insert(CALIBRATION.to_owned(), FileEntry::of(&path)?);
-        manifest.version = CALIBRATED_VERSION;
+        manifest.version = manifest.version.max(CALIBRATED_VERSION);
     }
     write_json(&directory.join(MANIFEST), &manifest.seal()?)
 }

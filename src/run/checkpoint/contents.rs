@@ -112,6 +112,7 @@ impl Contents<'_> {
             lstmtext: env!("CARGO_PKG_VERSION").into(),
             labels: self.labels.to_vec(),
             files,
+            compact: None,
             sha256: String::new(),
         };
         write_json(&directory.join(MANIFEST), &manifest.seal()?)

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, anyhow, ensure};
 
 use super::files::{Directory, OpenFile, with_directory};
-use super::layout::{CheckpointManifest, FILES, MANIFEST, unusable};
+use super::layout::{COMPACT_VERSION, CheckpointManifest, FILES, MANIFEST, OPTIMIZER, unusable};
 use crate::io::files::RECORDS_LIMIT;
 use crate::run::manifest::Manifest;
 
@@ -14,7 +14,7 @@ use crate::run::manifest::Manifest;
 pub struct IntactFiles {
     /// Its manifest.
     pub manifest: CheckpointManifest,
-    /// All files that the manifest lists, at least [`FILES`].
+    /// All files that the manifest lists, at least [`FILES`], in a compact checkpoint without [`OPTIMIZER`].
     pub files: BTreeMap<String, OpenFile>,
 }
 
@@ -33,8 +33,15 @@ impl IntactFiles {
     fn verify(directory: &Directory) -> anyhow::Result<Self> {
         let file = directory.file(MANIFEST)?;
         let manifest = CheckpointManifest::parse(&file.read(RECORDS_LIMIT)?)?;
-        for name in FILES {
-            ensure!(manifest.files.contains_key(name), "{MANIFEST} does not list {name}");
+        let is_compact = manifest.compact.is_some();
+        ensure!(
+            is_compact == (manifest.version >= COMPACT_VERSION),
+            "{MANIFEST} has the version {}, but {} a compact checkpoint",
+            manifest.version,
+            if is_compact { "describes" } else { "does not describe" }
+        );
+        for name in FILES.iter().filter(|name| !is_compact || **name != OPTIMIZER) {
+            ensure!(manifest.files.contains_key(*name), "{MANIFEST} does not list {name}");
         }
         let open = |name: &String| {
             ensure!(

@@ -16,6 +16,8 @@ pub const FORMAT: &str = "lstmtext checkpoint";
 pub const VERSION: u32 = 2;
 /// Version of checkpoints with a calibration, which earlier programs would ignore.
 pub const CALIBRATED_VERSION: u32 = 3;
+/// Version of compact checkpoints.
+pub const COMPACT_VERSION: u32 = 4;
 pub const MANIFEST: &str = "checkpoint.json";
 pub const MODEL: &str = "model.safetensors";
 pub const RAW: &str = "raw.safetensors";
@@ -42,15 +44,44 @@ pub struct CheckpointManifest {
     pub lstmtext: String,
     pub labels: Vec<String>,
     pub files: BTreeMap<String, FileEntry>,
+    /// Origin of a compact checkpoint; `None` for all others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compact: Option<CompactRecord>,
     /// SHA-256 of the manifest with an empty value here.
     pub sha256: String,
+}
+
+/// Precision of the weights of a compact checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// Single precision.
+    Float32,
+    /// 8-bit integers with scales.
+    Int8,
+}
+
+/// Origin of a compact checkpoint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CompactRecord {
+    /// Precision of the weights.
+    pub precision: Precision,
+    /// SHA-256 of the manifest of the checkpoint from which it was exported.
+    pub source: String,
+}
+
+impl CheckpointManifest {
+    /// Returns true if the weights are 8-bit integers.
+    pub fn is_quantized(&self) -> bool {
+        self.compact.as_ref().is_some_and(|compact| compact.precision == Precision::Int8)
+    }
 }
 
 impl Manifest for CheckpointManifest {
     const FILE: &str = MANIFEST;
     const FORMAT: &str = FORMAT;
     const OLDEST_VERSION: u32 = VERSION;
-    const VERSION: u32 = CALIBRATED_VERSION;
+    const VERSION: u32 = COMPACT_VERSION;
 
     fn sha256_mut(&mut self) -> &mut String {
         &mut self.sha256
@@ -91,6 +122,11 @@ pub fn tokenizer_file(input: &Input) -> String {
 /// Name of the file with the hashes of the n-grams of an input, if they are counted.
 pub fn ngrams_file(input: &Input) -> String {
     input.prefix() + NGRAMS
+}
+
+/// Name of a compressed file.
+pub fn compressed(name: &str) -> String {
+    format!("{name}.zst")
 }
 
 /// Writes a JSON file.

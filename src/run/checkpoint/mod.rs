@@ -12,9 +12,15 @@
 //! | `tokenizer.json` | subwords of `text.tokenizer: bpe`, or the file in `text.tokenizer`; with several inputs `NAME.tokenizer.json` for each |
 //! | `ngrams.safetensors` | hashes of the n-grams that were counted, in the order of their weights; with several inputs `NAME.ngrams.safetensors` for each |
 //! | `calibration.json` | scaling of the probabilities and the decision by them, if the model is calibrated |
+//!
+//! A compact checkpoint, exported for prediction, has neither `raw.safetensors` nor `optimizer.safetensors`, and its
+//! vocabularies and subwords are compressed with Zstandard (`vocabulary.json.zst`). If it is quantized, its weights are
+//! 8-bit integers with scales, and its n-grams have short hashes ([`ShortHashes`](crate::model::quantization::ShortHashes)).
 
 mod calibrated;
+mod compact;
 mod contents;
+mod encoders;
 mod files;
 mod intact;
 mod layout;
@@ -24,29 +30,30 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail, ensure};
 
-use crate::config::{self, Config, ConfigError, Input, Inputs, Labelling, Override, Resolved};
-use crate::io::files::{ARRAYS_LIMIT, RECORDS_LIMIT, SETTINGS_LIMIT, read};
+use crate::config::{self, Config, ConfigError, Labelling, Override, Resolved};
+use crate::io::files::{ARRAYS_LIMIT, SETTINGS_LIMIT, read};
 use crate::io::replace::{create_directory, replace_directory};
+use crate::model::quantization::dequantized;
 use crate::model::transfer::check_sizes;
 use crate::model::{ModelSpec, NamedTensor, named_tensors};
 use crate::objective::Calibration;
 use crate::output::shell::quoted_path;
 use crate::run::progress::Progress;
-use crate::subwords::Subwords;
-use crate::text::{Encoders, KnownEncoders, NgramIndex, Vocabulary};
+use crate::text::{Encoders, KnownEncoders};
 
+pub use compact::{CompactSizes, Compaction};
 pub use contents::{Contents, create, save};
+use encoders::{read_ngrams, read_subwords, read_vocabulary};
 use files::{OpenFile, with_directory};
 use intact::IntactFiles;
 pub(super) use layout::ENSEMBLE;
 pub use layout::tokenizer_file;
 use layout::{
-    CALIBRATION, CONFIG, CheckpointManifest, MANIFEST, MODEL, OPTIMIZER, PROGRESS, RAW,
-    ngrams_file, unusable, vocabulary_file, write_json,
+    CALIBRATION, CONFIG, CheckpointManifest, MANIFEST, MODEL, OPTIMIZER, PROGRESS, RAW, unusable,
+    write_json,
 };
 
 /// Reads the configuration of the checkpoint at `path`, or of the best checkpoint of the run there,
@@ -112,9 +119,10 @@ impl Checkpoint {
         let inputs = &resolved.config.inputs;
         let with_subwords = [Some(&resolved), saved.as_ref()].into_iter().flatten();
         read_subwords(&files, inputs, with_subwords).with_context(unusable)?;
+        let short = manifest.is_quantized();
         let indices = inputs
             .iter()
-            .map(|input| Ok((read_vocabulary(&files, input)?, read_ngrams(&files, input)?)));
+            .map(|input| Ok((read_vocabulary(&files, input)?, read_ngrams(&files, input, short)?)));
         let indices = indices.collect::<anyhow::Result<Vec<_>>>().with_context(unusable)?;
         let labelling = resolved.config.data.labelling();
         let calibration = calibrated::read(&files, labelling, manifest.labels.len());
@@ -138,6 +146,7 @@ impl Checkpoint {
     pub fn open_source(config: &Config) -> anyhow::Result<Option<Self>> {
         let Some(path) = &config.train.from else { return Ok(None) };
         let source = Self::open(path).context("train.from")?;
+        source.check_precision().context("train.from")?;
         check_sizes(&source.resolved.config, config)?;
         Ok(Some(source))
     }
@@ -208,12 +217,17 @@ impl Checkpoint {
         unusable(&self.path)
     }
 
-    /// Reads the weights.
+    /// Reads the weights, those of a quantized model in single precision.
     ///
     /// # Errors
     /// Returns an error if the file cannot be read or a weight is not finite.
     pub fn weights(&self) -> anyhow::Result<Vec<NamedTensor>> {
-        self.tensors(MODEL)
+        match self.quantized_weights()? {
+            Some(tensors) => {
+                dequantized(&self.model_spec(), tensors).with_context(|| self.unusable())
+            }
+            None => self.tensors(MODEL),
+        }
     }
 
     /// Reads the weights without the scales of the branches. Training continues with them.
@@ -248,6 +262,11 @@ impl Checkpoint {
     /// # Errors
     /// Returns an error if the file cannot be read or a value is not finite.
     pub fn optimizer_state(&self) -> anyhow::Result<Vec<NamedTensor>> {
+        ensure!(
+            self.files.contains_key(OPTIMIZER),
+            "{}: it was exported for prediction, without the optimizer state",
+            self.unusable()
+        );
         self.tensors(OPTIMIZER)
     }
 
@@ -398,52 +417,6 @@ fn locate(path: &Path) -> anyhow::Result<PathBuf> {
 /// Returns an error if the checkpoint is incomplete, damaged, or of another version.
 pub fn check(path: &Path) -> anyhow::Result<()> {
     IntactFiles::open(path).map(|_| ())
-}
-
-fn read_vocabulary(
-    files: &BTreeMap<String, OpenFile>,
-    input: &Input,
-) -> anyhow::Result<Vocabulary> {
-    let name = vocabulary_file(input);
-    let file = files.get(&name).with_context(|| format!("{MANIFEST} does not list {name}"))?;
-    let words: Vec<String> = file.json(RECORDS_LIMIT)?;
-    Vocabulary::from_words(words).map_err(|error| anyhow!("{name}: {error}"))
-}
-
-/// Reads the subwords of the inputs, and passes them to these configurations.
-fn read_subwords<'a>(
-    files: &BTreeMap<String, OpenFile>,
-    inputs: &Inputs,
-    configurations: impl Iterator<Item = &'a Resolved> + Clone,
-) -> anyhow::Result<()> {
-    for (index, input) in inputs.iter().enumerate() {
-        if !input.text.tokenizer.has_subwords() {
-            continue;
-        }
-        let name = tokenizer_file(input);
-        let file = files.get(&name).with_context(|| format!("{MANIFEST} does not list {name}"))?;
-        let subwords = Arc::new(Subwords::parse(file.read(RECORDS_LIMIT)?).context(name)?);
-        for resolved in configurations.clone() {
-            if let Some(input) = resolved.config.inputs.get(index) {
-                input.text.tokenizer.set_subwords(subwords.clone());
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Reads the index of the n-grams of an input, if it has one.
-fn read_ngrams(
-    files: &BTreeMap<String, OpenFile>,
-    input: &Input,
-) -> anyhow::Result<Option<NgramIndex>> {
-    if !input.ngrams.are_counted() {
-        return Ok(NgramIndex::buckets(&input.ngrams));
-    }
-    let name = ngrams_file(input);
-    let file = files.get(&name).with_context(|| format!("{MANIFEST} does not list {name}"))?;
-    let hashes = named_tensors::parse_hashes(&file.read(ARRAYS_LIMIT)?, file.path())?;
-    Ok(Some(NgramIndex::counted(&input.ngrams, hashes)))
 }
 
 #[cfg(test)]

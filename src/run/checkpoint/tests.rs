@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::objective::metrics::Score;
 use crate::run::progress::Best;
+use crate::text::Vocabulary;
 
 fn tensor(name: String) -> impl Strategy<Value = NamedTensor> {
     vec(0_usize..4, 0..4).prop_flat_map(move |shape| {

@@ -1,8 +1,12 @@
 //! The forward pass of a branch: from words to pooled features.
 
 use super::layers::{Branch, Mode, Pass, Pooled, for_each_state, input_rows, text_token};
+use super::quantized::EmbeddingRows;
 use super::workspace::{LayerBuffers, Workspace};
-use crate::backend::kernel::{AlignedVec, Forward, ForwardCache, InputProjection, packed_index};
+use crate::backend::kernel::{
+    AlignedVec, Forward, ForwardCache, InputProjection, InputScales, QuantizedForward,
+    QuantizedProjection, packed_index,
+};
 use crate::backend::native::sharding::{SequenceBlock, ShardTexts};
 
 /// States of one direction of an LSTM layer over a text.
@@ -33,7 +37,7 @@ impl Branch {
     pub fn run_padding(
         &self,
         texts: &ShardTexts,
-        embedding: &[f32],
+        embedding: EmbeddingRows,
         work: &mut Workspace,
         mode: Mode,
     ) {
@@ -45,7 +49,7 @@ impl Branch {
     pub fn begin_shard(
         &self,
         texts: &ShardTexts,
-        embedding: &[f32],
+        embedding: EmbeddingRows,
         work: &mut Workspace,
         mode: Mode,
     ) {
@@ -59,20 +63,20 @@ impl Branch {
     fn project_words(
         &self,
         texts: &ShardTexts,
-        embedding: &[f32],
+        embedding: EmbeddingRows,
         work: &mut Workspace,
         mode: Mode,
     ) {
         work.prepare(&self.cells);
+        if let (EmbeddingRows::Quantized(rows), true) = (embedding, self.is_quantized()) {
+            return self.project_quantized(texts, rows, work);
+        }
         let (size, count) = (self.input.embedding.size, texts.words.len() + 1);
         let scale = self.word_scale(mode);
         work.word_table.resize(count * size);
         let (rows, zeros) = work.word_table.split_at_mut((count - 1) * size);
         for (row, word) in rows.chunks_exact_mut(size).zip(&texts.words) {
-            let vector = &embedding[*word as usize * size..][..size];
-            for (to, from) in row.iter_mut().zip(vector) {
-                *to = from * scale;
-            }
+            embedding.copy_row(*word, scale, row);
         }
         zeros.fill(0.0);
         if self.projects_distinct_words(mode) {
@@ -113,7 +117,7 @@ impl Branch {
     }
 
     /// Returns the states over a single text.
-    pub fn states(&self, texts: &ShardTexts, embedding: &[f32]) -> SequenceStates {
+    pub fn states(&self, texts: &ShardTexts, embedding: EmbeddingRows) -> SequenceStates {
         // Gates and states are kept only for a backward pass.
         let mode = Mode { backward: true, dropout: None, padding: &[], pass: Pass::Only };
         let mut work = Workspace::default();
@@ -171,7 +175,12 @@ impl Branch {
         mode: Mode,
     ) {
         let Workspace {
-            word_table, projected: projected_words, block: layers, perturbation, ..
+            word_table,
+            projected: projected_words,
+            block: layers,
+            perturbation,
+            activations,
+            ..
         } = work;
         for index in 0..layers.len() {
             let (below, from_here) = layers.split_at_mut(index);
@@ -190,8 +199,17 @@ impl Branch {
                 let inputs = layer.inputs.iter_mut().zip(&**perturbation);
                 inputs.for_each(|(input, perturbation)| *input += perturbation);
             }
+            let quantized = self.quantized_cells.get(index);
             for (direction, cell) in cells.iter().enumerate() {
-                if per_token {
+                let quantized = quantized.and_then(|cells| cells.get(direction));
+                if let (Some(cell), true) = (quantized, per_token) {
+                    let projected = &mut layer.projected[direction];
+                    projected.resize(block.layout.tokens() * cell.shape.gates_width());
+                    cell.quantize_states(&layer.inputs, activations);
+                    let inputs = bytemuck::cast_slice(activations);
+                    let scales = InputScales::HiddenStates;
+                    QuantizedProjection { cell, inputs, scales, projected }.run();
+                } else if per_token {
                     let projected = &mut layer.projected[direction];
                     projected.resize(block.layout.tokens() * cell.gates_width());
                     let row_stride = cell.inputs.next_multiple_of(self.lanes());
@@ -219,14 +237,30 @@ impl Branch {
                     true => &layer.projected[direction],
                     false => &projected_words[direction],
                 };
-                self.instructions.run(Forward {
-                    cell,
-                    layout: &block.layout,
-                    input_rows: &input_rows,
-                    projected,
-                    cache,
-                    zero_initial_state,
-                });
+                let (layout, input_rows) = (&block.layout, &*input_rows);
+                match quantized {
+                    Some(cell) => {
+                        let states = &mut *activations;
+                        QuantizedForward {
+                            cell,
+                            layout,
+                            input_rows,
+                            projected,
+                            cache,
+                            zero_initial_state,
+                            states,
+                        }
+                        .run();
+                    }
+                    None => self.instructions.run(Forward {
+                        cell,
+                        layout,
+                        input_rows,
+                        projected,
+                        cache,
+                        zero_initial_state,
+                    }),
+                }
             }
         }
     }

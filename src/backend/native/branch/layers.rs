@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::workspace::Workspace;
-use crate::backend::kernel::{Cell, ForwardCache, Instructions};
+use crate::backend::kernel::{Cell, ForwardCache, Instructions, QuantizedCell};
 use crate::backend::native::dropout::{Dropout, Position};
 use crate::backend::native::sharding::SequenceBlock;
 use crate::config::Input;
@@ -17,6 +17,8 @@ pub struct Branch {
     pub input_index: usize,
     /// Cells of each layer, one for each direction.
     pub cells: Vec<Vec<Cell>>,
+    /// Quantized cells in the place of `cells`, which then only have their shapes; empty in other models.
+    pub(super) quantized_cells: Vec<Vec<QuantizedCell>>,
     /// Query of attention pooling, `[H · directions]`; empty without attention.
     pub query: Vec<f32>,
     pub(super) instructions: Instructions,
@@ -115,7 +117,8 @@ impl Branch {
         };
         let cells = (0..input.lstm.layers).map(layer).collect();
         let query = vec![0.0; if input.has_attention() { input.state_size() } else { 0 }];
-        Self { input: input.clone(), input_index, cells, query, instructions }
+        let input = input.clone();
+        Self { input, input_index, cells, quantized_cells: Vec::new(), query, instructions }
     }
 
     /// Number of pooled features of this input.

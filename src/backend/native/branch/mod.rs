@@ -7,8 +7,10 @@ mod forward;
 mod layers;
 mod perturbation;
 mod pooling;
+mod quantized;
 mod workspace;
 
 pub use forward::{CellStates, SequenceStates};
 pub use layers::{Branch, Mode, Pass, Pooled, PooledGradient};
+pub use quantized::EmbeddingRows;
 pub use workspace::{CellGradient, PaddingGradient, ProjectedWords, Workspace};

@@ -10,6 +10,10 @@ pub struct Workspace {
     /// Vectors of the distinct words of the shard, scaled for word dropout, and a row of zeros:
     /// [n + 1, E].
     pub(super) word_table: AlignedVec,
+    /// Scales of the vectors of the distinct words of a quantized model, and a zero: [n + 1].
+    pub(super) word_scales: Vec<f32>,
+    /// Packed inputs or hidden states of a layer with quantized weights.
+    pub(super) activations: AlignedVec,
     /// Input projection of the word table, for each direction.
     pub(super) projected: Vec<AlignedVec>,
     /// Gradient of the input projection, for each direction.

@@ -1,6 +1,7 @@
 //! The whole network on all threads: branches and head.
 
 mod gradients;
+mod quantized;
 mod unlabelled;
 
 use std::ops::Range;
@@ -8,7 +9,7 @@ use std::ops::Range;
 use anyhow::Context;
 use rayon::prelude::*;
 
-use super::branch::{Branch, Mode, Pass, Pooled, SequenceStates, Workspace};
+use super::branch::{Branch, EmbeddingRows, Mode, Pass, Pooled, SequenceStates, Workspace};
 use super::head::logits;
 use super::idle::Idle;
 use super::ngrams::NgramBranch;
@@ -129,9 +130,22 @@ impl Network {
         instructions: Instructions,
     ) -> anyhow::Result<Self> {
         let parameters = parameters(spec)?;
+        let tensors = in_order(&parameters, weights)?;
+        let mut network = Self::with_tensors(spec, &parameters, tensors, instructions)?;
+        network.pack();
+        Ok(network)
+    }
+
+    /// Creates the network of these parameters and their tensors, without packing the weights.
+    fn with_tensors(
+        spec: &ModelSpec,
+        parameters: &[Parameter],
+        tensors: Vec<NamedTensor>,
+        instructions: Instructions,
+    ) -> anyhow::Result<Self> {
         let inputs = &spec.config.inputs;
         let with_lstm = || inputs.iter().enumerate().filter(|(_, input)| input.has_lstm());
-        let indices = with_lstm().map(|(_, input)| BranchIndices::new(input, &parameters));
+        let indices = with_lstm().map(|(_, input)| BranchIndices::new(input, parameters));
         let indices = indices.collect::<anyhow::Result<_>>()?;
         let branch = |(index, input): (usize, &Input)| Branch::new(input, index, instructions);
         let index = |role: Role| parameters.iter().position(|parameter| parameter.role == role);
@@ -142,6 +156,7 @@ impl Network {
         };
         let weight = |(tensor, parameter): (NamedTensor, &Parameter)| Weight {
             tensor,
+            quantized: None,
             trainable: parameter.trainable,
             rate_factor: 1.0,
             ngram_l2: match parameter.role {
@@ -149,10 +164,9 @@ impl Network {
                 _ => None,
             },
         };
-        let tensors = in_order(&parameters, weights)?.into_iter().zip(&parameters);
-        let mut network = Self {
+        Ok(Self {
             instructions,
-            weights: tensors.map(weight).collect(),
+            weights: tensors.into_iter().zip(parameters).map(weight).collect(),
             branches: with_lstm().map(branch).collect(),
             indices,
             ngrams: (0..inputs.len()).filter_map(ngrams).collect(),
@@ -165,9 +179,7 @@ impl Network {
             idle_workspaces: Idle::default(),
             idle_sums: Idle::default(),
             times: Times::default(),
-        };
-        network.pack();
-        Ok(network)
+        })
     }
 
     /// Loads weights by name. Weights that are not in `tensors` keep their values.
@@ -199,16 +211,24 @@ impl Network {
     /// Packs the weights for the kernel.
     pub fn pack(&mut self) {
         for (branch, indices) in self.branches.iter_mut().zip(&self.indices) {
-            for (cells, indices) in branch.cells.iter_mut().zip(&indices.cells) {
+            let cells = if branch.is_quantized() { &mut [] } else { &mut branch.cells[..] };
+            for (cells, indices) in cells.iter_mut().zip(&indices.cells) {
                 for (cell, first) in cells.iter_mut().zip(indices) {
-                    let [ih, hh, bias] =
-                        [0, 1, 2].map(|n| &self.weights[first + n].tensor.values[..]);
-                    cell.pack(ih, hh, bias);
+                    let [ih, hh, bias] = [0, 1, 2].map(|n| self.weights[first + n].values());
+                    cell.pack(&ih, &hh, &bias);
                 }
             }
             if let Some(query) = indices.query {
                 branch.query.clone_from(&self.weights[query].tensor.values);
             }
+        }
+    }
+
+    fn embedding(&self, indices: &BranchIndices) -> EmbeddingRows<'_> {
+        let weight = &self.weights[indices.embedding];
+        match &weight.quantized {
+            Some(quantized) => EmbeddingRows::Quantized(quantized),
+            None => EmbeddingRows::Full(&weight.tensor.values),
         }
     }
 
@@ -302,7 +322,7 @@ impl Network {
         let mut branches = self.branches.iter().zip(&self.indices);
         let found = branches.find(|(branch, _)| branch.input_index == input);
         let Some((branch, indices)) = found else { return SequenceStates::default() };
-        let embedding = &self.weights[indices.embedding].tensor.values;
+        let embedding = self.embedding(indices);
         branch.states(&single_text(input, &branch.input, corpus, example), embedding)
     }
 
@@ -313,7 +333,7 @@ impl Network {
         for (branch, indices) in self.branches.iter().zip(&self.indices) {
             let input = branch.input_index;
             if let Some(texts) = &batch.shared_padding[input] {
-                let embedding = &self.weights[indices.embedding].tensor.values;
+                let embedding = self.embedding(indices);
                 branch.run_padding(texts, embedding, &mut work.branches[input], mode);
             }
         }
@@ -346,7 +366,7 @@ impl Network {
 
     fn begin_shard(&self, shard: &Shard, work: &mut ShardWorkspace, mode: Mode) {
         for (index, branch) in self.branches.iter().enumerate() {
-            let embedding = &self.weights[self.indices[index].embedding].tensor.values;
+            let embedding = self.embedding(&self.indices[index]);
             let texts = &shard.inputs[branch.input_index];
             branch.begin_shard(texts, embedding, &mut work.branches[index], mode);
         }
