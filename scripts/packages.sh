@@ -4,19 +4,21 @@
 #   scripts/packages.sh wheel    a wheel for pip and uv, with the Python module, lstmtext and lstmtext-torch
 #   scripts/packages.sh dist     a tarball with lstmtext, man pages, completions and example configurations
 #   scripts/packages.sh deb      a Debian package with the same
-#   scripts/packages.sh all      all of them, tried in target/packages/check
+#   scripts/packages.sh all      all of them, and test them
 #
 # They run with glibc 2.28 (2018) or newer, and are written to target/packages. PROFILE=quick builds slower programs in
-# less time, to try this script.
+# less time, to test this script, and writes to target/packages/quick.
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 
 glibc=2.28
 arch=$(uname -m)
 target=$arch-unknown-linux-gnu
-out=$PWD/target/packages
+build_directory=$PWD/target/packages
 profile=${PROFILE:-release}
-bin=$out/$target/$profile
+bin=$build_directory/$target/$profile
+out=$build_directory
+[[ $profile == release ]] || out=$build_directory/$profile
 version=$(sed -n '/^\[workspace.package\]/,/^version/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 
 note() { printf 'packages: %s\n' "$*" >&2; }
@@ -36,6 +38,7 @@ esac
 # version of glibc. C++ is compiled with g++, because libtorch needs its libstdc++.
 use_zig() {
     local tools=$out/tools triple=${target//-/_} zig
+    [[ -z ${built:-} ]] || return 0
     scripts/setup.sh packages
     mkdir -p "$tools"
     zig=$(.venv/bin/python -c 'import os, ziglang; print(os.path.join(os.path.dirname(ziglang.__file__), "zig"))')
@@ -47,8 +50,8 @@ END
     chmod +x "$tools/cc"
     export "CC_$triple=$tools/cc" "CXX_$triple=${CXX:-g++}" CXXSTDLIB=
     export "CARGO_TARGET_${triple^^}_LINKER=$tools/cc"
-    export LSTMTEXT_PACKAGED=1 CARGO_TARGET_DIR=$out
-    unset LIBTORCH LIBTORCH_USE_PYTORCH MAKEFLAGS
+    export LSTMTEXT_PACKAGED=1 CARGO_TARGET_DIR=$build_directory
+    unset LIBTORCH LIBTORCH_USE_PYTORCH LSTMTEXT_LIBTORCH MAKEFLAGS
 }
 
 # build PACKAGE...: builds lstmtext, and lstmtext-torch if it is named, in one go, so that they share the library.
@@ -64,7 +67,9 @@ build() {
         "$out/tools/cc" -shared -o "$libraries/libgomp.so" -x c /dev/null
         # Zig would link its own libc++ in place of -lstdc++. The libraries of this system need a newer glibc, but
         # the program does not.
-        export LSTMTEXT_LINK_ARGS="-L$libraries $compat $(library libstdc++.so) $(library libgcc_s.so.1) -Wl,--allow-shlib-undefined"
+        LSTMTEXT_LINK_ARGS=$(printf '%s\n' "-L$libraries" "$compat" "$(library libstdc++.so)" \
+            "$(library libgcc_s.so.1)" -Wl,--allow-shlib-undefined)
+        export LSTMTEXT_LINK_ARGS
     fi
     for package in "$@"; do packages+=(--package "$package"); done
     note "building $* for glibc $glibc (the first build takes several minutes)..."
@@ -133,27 +138,27 @@ dist() {
     local stage=$out/stage
     use_zig
     build lstmtext
-    rm -rf "$stage"
+    rm -rf "$stage" "$out"/lstmtext-*.tar.gz
     stage "$stage/$tarball"
     # The same files give the same tarball.
-    tar --create --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$(git log -1 --format=%ct)" \
+    tar --create --sort=name --owner=0 --group=0 --numeric-owner --mode='u=rwX,go=rX' --mtime="@$(git log -1 --format=%ct)" \
         --directory="$stage" "$tarball" | gzip -9n >"$out/$tarball.tar.gz"
     rm -rf "$stage"
     echo "$out/$tarball.tar.gz"
 }
 
 deb() {
-    local stage=$out/deb root debian_arch
+    # Cargo.toml names the directory.
+    local stage=$build_directory/deb
     use_zig
     build lstmtext
-    rm -rf "$stage"
+    rm -rf "$stage" "$out"/*.deb
     stage "$stage"
     gzip -9n "$stage"/share/man/man1/*.1
     # An unoptimized cargo-deb is quick to build.
-    CARGO_TARGET_DIR='' CARGO_PROFILE_DEV_DEBUG=0 cargo install --quiet --locked --debug --root target/tools \
+    env -u CARGO_TARGET_DIR CARGO_PROFILE_DEV_DEBUG=0 cargo install --quiet --locked --debug --root target/tools \
         cargo-deb@3.8.0
-    # Its path is fixed, because Cargo.toml names the files.
-    CARGO_TARGET_DIR=target/packages target/tools/bin/cargo-deb --quiet --no-build --no-strip \
+    target/tools/bin/cargo-deb --quiet --no-build --no-strip \
         --package lstmtext --target "$target" --output "$out"
     rm -rf "$stage"
     ls "$out"/*.deb
@@ -203,23 +208,24 @@ write_reviews() {
 
 # try_program PROGRAM DIRECTORY: trains on a CSV file, predicts and serves.
 try_program() {
-    local port pid
-    write_reviews "$2/reviews.csv"
-    (
-        cd "$2"
-        "$1" train reviews.csv --out run --set train.epochs=2 2>/dev/null
-        [[ $("$1" predict run "a superb film" --format jsonl) == *'"label":"positive"'* ]]
-        "$1" serve run --port 0 >serve.log 2>&1 &
-        pid=$!
-        trap 'kill $pid' EXIT
-        for _ in {1..100}; do
-            port=$(sed -n 's/.*http:\/\/127.0.0.1:\([0-9]*\).*/\1/p' serve.log | head -n 1)
-            [[ -z $port ]] || break
-            sleep 0.1
-        done
-        [[ $(curl -sf "http://127.0.0.1:$port/predict" -H 'Content-Type: application/json' \
-            -d '{"texts": ["what a dull waste"]}') == *negative* ]]
-    ) || die "$1 does not train, predict and serve"
+    local program=$1 directory=$2 port='' pid answer
+    write_reviews "$directory/reviews.csv"
+    "$program" train "$directory/reviews.csv" --out "$directory/run" --set train.epochs=2 >/dev/null 2>"$directory/log" ||
+        die "$program does not train: $(cat "$directory/log")"
+    answer=$("$program" predict "$directory/run" "a superb film" --format jsonl)
+    [[ $answer == *'"label":"positive"'* ]] || die "$program predicts: $answer"
+    "$program" serve "$directory/run" --port 0 >"$directory/serve.log" 2>&1 &
+    pid=$!
+    for _ in {1..100}; do
+        port=$(sed -n 's/.*http:\/\/127.0.0.1:\([0-9]*\).*/\1/p' "$directory/serve.log" | head -n 1)
+        [[ -z $port ]] || break
+        sleep 0.1
+    done
+    answer=$(curl -sS "http://127.0.0.1:$port/predict" -H 'Content-Type: application/json' \
+        -d '{"texts": ["what a dull waste"]}' 2>&1) || true
+    kill "$pid"
+    wait "$pid" || true
+    [[ $answer == *negative* ]] || die "$program serves: $answer $(cat "$directory/serve.log")"
 }
 
 # The wheel in a new environment, first without libtorch.
@@ -293,7 +299,7 @@ check_image() {
     container=$(image from scratch)
     image copy --quiet "$container" "$1/debian" / >/dev/null
     image commit --quiet "$container" localhost/debian >/dev/null
-    image build --quiet --build-arg BASE=localhost/debian --target cpu --tag localhost/lstmtext . >/dev/null ||
+    image build --quiet --build-arg BASE=localhost/debian --build-arg "PACKAGES=${out#"$PWD/"}" --target cpu --tag localhost/lstmtext . >/dev/null ||
         die "the Dockerfile does not build"
     container=$(image from localhost/lstmtext)
     write_reviews "$1/work/reviews.csv"

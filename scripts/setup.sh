@@ -429,10 +429,11 @@ ensure_libtorch() {
 
 # --- Main -------------------------------------------------------------------
 
-# Two setups at once would interfere with each other. Any file can hold the lock; it is opened for
-# appending because network file systems require write access.
+# Two setups at once would interfere with each other. The lock can be on any file except this script: a
+# file that is open for writing cannot be executed. It is opened for appending because network file systems
+# require write access.
 take_lock() {
-    exec 9>>scripts/setup.sh
+    exec 9>>scripts/requirements.txt
     flock --nonblock 9 && return
     note "waiting for another setup in this directory to finish..."
     flock 9

@@ -33,7 +33,7 @@ fn main() {
     }
     println!("cargo:rerun-if-env-changed=LSTMTEXT_PACKAGED");
     // scripts/packages.sh links the program with other libraries than those of this system.
-    for argument in env::var("LSTMTEXT_LINK_ARGS").unwrap_or_default().split_whitespace() {
+    for argument in env::var("LSTMTEXT_LINK_ARGS").unwrap_or_default().lines() {
         println!("cargo:rustc-link-arg-bins={argument}");
     }
     println!("cargo:rerun-if-env-changed=LSTMTEXT_LINK_ARGS");

@@ -80,7 +80,7 @@ class Model:
         """Return the contribution of each word to the log-odds of a label.
 
         The label is the predicted one by default. The method is "integrated-gradients" or "leave-one-out". The
-        result has the fields of `lstmtext explain --format jsonl`.
+        result has the fields of `lstmtext explain --json`.
         """
         if isinstance(text, str):
             texts = self._columns([text])

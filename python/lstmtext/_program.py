@@ -14,12 +14,15 @@ def program() -> str:
 
     It is the one that was installed with this module, or else the first one in PATH.
     """
+    site = Path(__file__).resolve().parent.parent
     schemes = [sysconfig.get_preferred_scheme(kind) for kind in ("prefix", "user")]
-    folders = [Path(sysconfig.get_path("scripts", scheme)) for scheme in schemes]
+    folders = [
+        Path(sysconfig.get_path("scripts", scheme))
+        for scheme in schemes
+        if Path(sysconfig.get_path("platlib", scheme)).resolve() == site
+    ]
     # `pip install --target` has no scheme of its own.
-    folders.append(Path(__file__).resolve().parent.parent / "bin")
-    # A virtual environment that is not activated.
-    folders.append(Path(sys.executable).parent)
+    folders += [site / "bin", Path(sys.executable).parent]
     for folder in folders:
         path = folder / "lstmtext"
         if os.access(path, os.X_OK):

@@ -27,7 +27,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 # Fields that `fit` sets, because it writes the data.
-_OWN_FIELDS = ("data.train", "data.format", "data.text_column", "data.label_column", "data.labels")
+_OWN_FIELDS = ("data.train", "data.format", "data.label_column", "data.labels")
 
 
 class LstmTextClassifier(ClassifierMixin, BaseEstimator):
@@ -116,7 +116,9 @@ class LstmTextClassifier(ClassifierMixin, BaseEstimator):
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the accuracy; with several labels, the share of texts of which all labels are right."""
         y = _Labels(y)
-        if y.several:
+        if y.is_matrix and len(y.names) == len(self._names):
+            y = np.asarray(y.values)
+        elif y.several:
             y = y.matrix(self._names)
         else:
             y = np.asarray([_plain(value) for value in y.values])
@@ -139,11 +141,10 @@ class LstmTextClassifier(ClassifierMixin, BaseEstimator):
             "data.labels": labels.names,
             "data.multi_label": labels.several,
         }
-        if names == [_TEXT]:
-            settings["data.text_column"] = _TEXT
-        config = self.config
-        if config is None:
-            config = {}
+        config = {} if self.config is None else self.config
+        # A configuration with inputs names their columns.
+        if names == [_TEXT] or isinstance(config, Mapping) and "inputs" not in config:
+            settings.setdefault("data.text_column", names[0] if len(names) == 1 else names)
         if isinstance(config, Mapping):
             sections = json.loads(json.dumps(config))
             sections.setdefault("data", {}).setdefault("train", str(data))
@@ -167,7 +168,7 @@ class LstmTextClassifier(ClassifierMixin, BaseEstimator):
         self.summary_ = json.loads((run / "summary.json").read_text(encoding="utf-8"))
 
     def _texts(self, X: Any) -> Any:
-        if self.model_.columns == [_TEXT] and not is_table(X):
+        if len(self.model_.columns) == 1 and not is_table(X):
             return X
         return _columns(X)
 
@@ -197,7 +198,13 @@ class _Folder:
 
     def __init__(self) -> None:
         self.path = Path(tempfile.mkdtemp(prefix="lstmtext-"))
-        self._delete = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+        self._delete = weakref.finalize(self, _delete, self.path, os.getpid())
+
+
+def _delete(folder: Path, process: int) -> None:
+    # A fork does not own the directory.
+    if os.getpid() == process:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 # Name of the only text column.
@@ -218,7 +225,7 @@ def _columns(texts: Any) -> dict[str, list[str]]:
         names = [str(name) for name in texts.keys()]
         if not names:
             raise ValueError("X has no columns")
-        return {name: strings(texts[name]) for name in names}
+        return {name: strings(texts[key]) for name, key in zip(names, texts.keys())}
     array = texts if isinstance(texts, (list, tuple)) else np.asarray(texts, dtype=object)
     if getattr(array, "ndim", 1) == 2 and array.shape[1] == 1:
         array = array[:, 0]
@@ -229,11 +236,18 @@ class _Labels:
     """Labels in the forms that scikit-learn uses."""
 
     def __init__(self, y: Any) -> None:
-        values = list(y) if not hasattr(y, "toarray") else list(y.toarray())
+        if hasattr(y, "toarray"):
+            y = y.toarray()
+        elif hasattr(y, "to_numpy"):
+            y = y.to_numpy()
+            # A DataFrame with the labels in one column.
+            y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+        values = list(y)
         if not values:
             raise ValueError("y has no labels")
         self.values = values
         self.several = not _is_scalar(values[0])
+        self.is_matrix = False
         if not self.several:
             values = [_plain(value) for value in values]
             self.rows: list[Any] = [_name(value) for value in values]
@@ -241,10 +255,10 @@ class _Labels:
             self.names = [_name(value) for value in self.classes.tolist()]
         else:
             rows = [list(map(_plain, row)) for row in values]
-            is_matrix = len({len(row) for row in rows}) == 1 and all(
+            self.is_matrix = len({len(row) for row in rows}) == 1 and all(
                 value in (0, 1) and not isinstance(value, str) for row in rows for value in row
             )
-            if is_matrix:
+            if self.is_matrix:
                 self.classes = np.arange(len(rows[0]))
                 self.rows = [
                     [_name(index) for index, value in enumerate(row) if value] for row in rows
@@ -257,7 +271,10 @@ class _Labels:
             raise ValueError("two labels differ in their types only, such as 1 and \"1\"")
 
     def matrix(self, names: list[str]) -> np.ndarray:
-        """Return zeros and ones, [texts, labels]."""
+        """Return zeros and ones, [texts, labels]. Other labels are an error."""
+        unknown = {name for row in self.rows for name in row} - set(names)
+        if unknown:
+            raise ValueError(f"the model has no label {sorted(unknown)[0]}")
         return np.array([[int(name in row) for name in names] for row in self.rows])
 
 

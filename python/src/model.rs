@@ -16,7 +16,7 @@ use numpy::{PyArray1, PyArray2, PyArrayMethods};
 use pyo3::exceptions::{PyFileNotFoundError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 
-use crate::pool;
+use crate::pool::Pool;
 
 /// A checkpoint, the best checkpoint of a run, or an ensemble. Texts are given as columns: a list of strings for each
 /// text column of the model.
@@ -25,7 +25,7 @@ pub struct Model {
     path: PathBuf,
     /// Hashes of the files from which the model was loaded.
     fingerprint: Vec<String>,
-    threads: Option<NonZeroUsize>,
+    pool: Pool,
     /// Labels in the order of the columns of `probabilities`.
     #[pyo3(get)]
     labels: Vec<String>,
@@ -135,11 +135,12 @@ impl Model {
     fn load(path: PathBuf, threads: Option<NonZeroUsize>) -> anyhow::Result<Self> {
         let saved = SavedModel::open(&path, &[])?;
         let fingerprint = fingerprint(&saved);
-        let classifier = pool::run(threads, || Classifier::of(saved))?;
+        let pool = Pool::new(threads);
+        let classifier = pool.run(|| Classifier::of(saved))?;
         Ok(Self {
             path,
             fingerprint,
-            threads,
+            pool,
             labels: classifier.labels().to_vec(),
             columns: classifier.inputs().columns().into_iter().map(Column::key).collect(),
             multi_label: classifier.labelling() == Labelling::Several,
@@ -166,7 +167,7 @@ impl Model {
             // Locked here: a thread that computes takes over other work while it waits, which would wait for it.
             let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
             let part = &mut *part;
-            pool::run(self.threads, move || work(part))
+            self.pool.run(move || work(part))
         })
         .map_err(to_python)
     }

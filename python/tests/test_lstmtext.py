@@ -225,6 +225,9 @@ class Classifiers(unittest.TestCase):
 
     def test_labels_keep_their_types(self) -> None:
         texts, labels = examples(120, ["neg", "pos"])
+        frame = pandas.DataFrame({"label": labels})
+        named = LstmTextClassifier(settings=FAST, seed=1).fit(pandas.DataFrame(texts), frame)
+        self.assertEqual(named.classes_.tolist(), ["neg", "pos"])
         for pair in [[False, True], [3, 12], np.array([-1, 1])]:
             y = np.array([pair[int(label == "pos")] for label in labels])
             classifier = LstmTextClassifier(settings=FAST, seed=1).fit(np.array(texts), y)
@@ -245,6 +248,12 @@ class Classifiers(unittest.TestCase):
         of_matrix = LstmTextClassifier(settings=settings, seed=1).fit(texts, matrix)
         self.assertEqual(of_matrix.classes_.tolist(), [0, 1, 2])
         self.assertGreater(of_matrix.score(texts, matrix), 0.7)
+        # What it predicts is a form of the same labels.
+        self.assertEqual(classifier.score(texts, classifier.predict(texts)), 1)
+        of_frame = LstmTextClassifier(settings=settings, seed=1).fit(texts, pandas.DataFrame(matrix))
+        np.testing.assert_array_equal(of_frame.predict(texts), of_matrix.predict(texts))
+        with self.assertRaisesRegex(ValueError, "no label play"):
+            classifier.score(texts[:1], [["play", "neg"]])
 
     def test_several_text_columns(self) -> None:
         texts, labels = examples(160, ["neg", "pos"])

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{bail, ensure};
+use anyhow::bail;
 use clap::Args;
 
 use super::compact::{self, CompactArgs};
@@ -48,7 +48,7 @@ pub struct ExportArgs {
     #[arg(long, value_name = "DIRECTORY|FILE")]
     to: PathBuf,
     /// Write an ONNX file, whatever its extension
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["quantize", "vocabulary_size", "ngrams"])]
     onnx: bool,
     #[command(flatten)]
     compact: CompactArgs,
@@ -82,16 +82,7 @@ impl Format {
 /// Runs the command.
 pub fn run(args: ExportArgs) -> anyhow::Result<u8> {
     let ExportArgs { checkpoint, to, onnx, compact } = args;
-    let is_file =
-        onnx || to.extension().is_some_and(|extension| extension == "onnx" || extension == "npz");
     if let Some(compaction) = compact.compaction() {
-        ensure!(
-            !is_file,
-            ConfigError::new(format!(
-                "--to \"{}\": --quantize, --vocabulary-size and --ngrams write a checkpoint; name a directory",
-                to.display()
-            ))
-        );
         ensure_new(&to)?;
         compact::export(&checkpoint, compaction, &to)?;
         print_data(&to.display().to_string())?;

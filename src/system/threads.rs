@@ -39,8 +39,8 @@ pub fn set_count(threads: Option<NonZeroUsize>) -> anyhow::Result<()> {
     pool.build_global().map_err(|error| anyhow!("{CANNOT_START}: {error}"))
 }
 
-/// Creates threads that compute for a program that is not this one, such as a Python interpreter: what they do has
-/// the results of this program, and the calling thread stays as it is. By default, there is one thread per core.
+/// Creates threads that compute for another program, such as a Python interpreter, with the same results as this
+/// program. The calling thread stays as it is. By default, there is one thread per core.
 ///
 /// # Errors
 /// Returns an error if the system refuses to start a thread.

@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 
 use crate::io::files::{self, SETTINGS_LIMIT};
 
@@ -56,8 +56,13 @@ pub fn launch(is_long_running: bool) -> anyhow::Error {
 
 /// Returns true if the program is installed in the same directory as this one, and libtorch where it is looked for.
 pub fn is_installed() -> bool {
-    let has_libtorch = || !IS_PACKAGED || env::var_os(LIBTORCH).is_some() || beside().is_some();
+    let has_libtorch = || !IS_PACKAGED || named_libtorch().is_some() || beside().is_some();
     env::current_exe().is_ok_and(|path| path.with_file_name(PROGRAM).is_file()) && has_libtorch()
+}
+
+/// Returns the directory in the environment variable.
+fn named_libtorch() -> Option<OsString> {
+    env::var_os(LIBTORCH).filter(|directory| !directory.is_empty())
 }
 
 /// Returns what to do if the program or libtorch is missing.
@@ -77,26 +82,36 @@ fn beside() -> Option<PathBuf> {
     torch_in(program.parent()?.parent()?)
 }
 
-/// Returns the directory of PyTorch in a Python environment; that of the newest Python if there are several.
+/// Returns the directory of PyTorch in a Python environment. If several Pythons have one, it is one of the right
+/// version, or else that of the newest Python.
 fn torch_in(prefix: &Path) -> Option<PathBuf> {
-    let libraries = fs::read_dir(prefix.join("lib")).ok()?.flatten();
     // The 12 of python3.12.
     let minor =
         |name: &str| name.strip_prefix("python3.")?.trim_end_matches('t').parse::<u32>().ok();
-    let pythons =
-        libraries.filter_map(|entry| Some((minor(entry.file_name().to_str()?)?, entry.path())));
-    // Debian's own Python has dist-packages.
-    let places = ["site-packages/torch", "dist-packages/torch"];
-    let torch = pythons.flat_map(|(minor, path)| places.map(|place| (minor, path.join(place))));
-    let torch = torch.filter(|(_, path)| path.join("lib/libtorch_cpu.so").exists());
-    torch.max().map(|(_, path)| path)
+    let mut found = Vec::new();
+    // `pip install --target` puts packages beside `bin`.
+    found.push((0, prefix.join("torch")));
+    // Red Hat has lib64, and Debian's own Python dist-packages.
+    for entry in ["lib", "lib64"].iter().flat_map(|lib| fs::read_dir(prefix.join(lib))).flatten() {
+        let Some((entry, minor)) =
+            entry.ok().and_then(|entry| Some((entry.path(), minor(entry.file_name().to_str()?)?)))
+        else {
+            continue;
+        };
+        found.extend(
+            ["site-packages", "dist-packages"].map(|name| (minor, entry.join(name).join("torch"))),
+        );
+    }
+    found.retain(|(_, path)| path.join("lib/libtorch_cpu.so").exists());
+    let torch =
+        found.into_iter().max_by_key(|(minor, path)| (find_libraries(path, "").is_ok(), *minor));
+    torch.map(|(_, path)| path)
 }
 
 fn prepare(is_long_running: bool) -> anyhow::Result<Command> {
     let this_program = env::current_exe().context("cannot find the path of this program")?;
     let mut command = Command::new(this_program.with_file_name(PROGRAM));
-    let named = env::var_os(LIBTORCH).filter(|directory| !directory.is_empty());
-    if let Some(directory) = named {
+    if let Some(directory) = named_libtorch() {
         let libraries = find_libraries(Path::new(&directory), LIBTORCH)?;
         command.env(LIBRARY_PATH, library_path(libraries)?);
     } else if IS_PACKAGED {
@@ -107,7 +122,8 @@ fn prepare(is_long_running: bool) -> anyhow::Result<Command> {
                 installation()
             )
         })?;
-        let libraries = find_libraries(&torch, "the PyTorch of this environment")?;
+        let libraries = find_libraries(&torch, "the PyTorch of this environment")
+            .map_err(|error| anyhow!("{error}; {}", installation()))?;
         command.env(LIBRARY_PATH, library_path(libraries)?);
     }
     // cuBLAS, also when called by cuDNN, is only deterministic with such a workspace of 32 MB.
@@ -208,6 +224,9 @@ mod tests {
             fs::write(prefix.path().join(file), "").unwrap();
         }
         let newest = prefix.path().join("lib/python3.11/dist-packages/torch");
-        assert_eq!(found(), Some(newest));
+        assert_eq!(found(), Some(newest.clone()));
+        // Only the older Python has the right version.
+        fs::write(newest.join("version.py"), "__version__ = '2.10.0'\n").unwrap();
+        assert_eq!(found(), Some(prefix.path().join("lib/python3.9/site-packages/torch")));
     }
 }

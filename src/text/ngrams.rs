@@ -61,7 +61,7 @@ pub struct NgramIndex {
 enum Rows {
     /// A row for each n-gram, by falling frequency.
     Counted { hashes: Vec<u64>, rows: FxHashMap<u64, u32> },
-    /// A row for each n-gram, of whose hash only the bits without the last `shift` are known.
+    /// A row for each n-gram, keyed by its hash without the `shift` lowest bits.
     Short { shift: u32, rows: FxHashMap<u64, u32> },
     /// The remainder of the hash divided by this number.
     Buckets(u64),

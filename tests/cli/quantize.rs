@@ -246,6 +246,8 @@ fn commands_that_need_full_precision_say_so() {
     assert_fails(dir.lstmtext("train --resume small"), 1, &["is a checkpoint"]);
     let npz = dir.lstmtext("export run --quantize int8 --to x.npz");
     assert_fails(npz, 2, &["--to must be a directory"]);
+    let onnx = dir.lstmtext("export run --quantize int8 --onnx --to x");
+    assert_fails(onnx, 2, &["cannot be used with"]);
     let exists = dir.lstmtext("export run --quantize int8 --to small");
     assert_fails(exists, 1, &["\"small\" already exists"]);
     assert_fails(dir.lstmtext("export run --quantize int4 --to x"), 2, &["int4", "int8"]);

@@ -218,8 +218,8 @@ fn tensor_mut(weights: &mut [NamedTensor], name: String) -> Option<&mut NamedTen
 ///
 /// All others become unknown. Their vectors are small, but that of the unknown words of the training texts need not
 /// be, and it would now stand for many more words. So it becomes the mean over all words that it stands for, weighted by
-/// their frequency: by Zipf's law, that of the word of rank r is proportional to 1/r. The unknown words of the training
-/// texts count like as many as the vocabulary has, which follow it: the sum of their weights is ln 2.
+/// their frequency: by Zipf's law, that of the word of rank r is proportional to 1/r. The unknown words of the training texts
+/// count as V further words, of the ranks V + 1 to 2 V: the sum of their weights is ln 2.
 fn select_words(
     input: &Input,
     encoder: &Encoder,
@@ -243,8 +243,8 @@ fn select_words(
     rows.iter().map(|row| words[*row].clone()).collect()
 }
 
-/// Keeps the n-grams that add most to the logits: weight · value. Shortens their hashes if the model is quantized, of which
-/// they are in ascending order.
+/// Keeps the n-grams that add most to the logits: weight · value. If the model is quantized, shortens their hashes and sorts
+/// the n-grams by them.
 fn select_ngrams(
     input: &Input,
     encoder: &Encoder,

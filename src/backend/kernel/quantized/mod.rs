@@ -23,7 +23,7 @@
 //! - AVX2 and AVX-512 without VNNI multiply two pairs of 16-bit integers. The instruction for bytes saturates
 //!   sums of two products, so it is not used: bytes are widened to 16 bits when the weights are packed.
 //! - All other processors multiply floats, which are exact for integers below 2^24: for up to 1,040 terms. Longer sums are
-//!   rounded like the sums of others when those are converted to floats.
+//!   rounded.
 //!
 //! Products of bytes are 1.1 to 3 times as fast as those of floats, those of 16-bit integers 1.0 to 1.8 times, from 8
 //! hidden units on (`benchmarks/RESULTS.md`). So all LSTMs of quantized models compute with them.
