@@ -57,14 +57,17 @@ END
 # build PACKAGE...: builds lstmtext, and lstmtext-torch if it is named, in one go, so that they share the library.
 build() {
     local -a packages=()
-    local package compat=$out/tools/glibc_compat.o libraries=$out/tools/lib
+    local package name compat=$out/tools/glibc_compat.o libraries=$out/tools/lib
     [[ -z ${built:-} ]] || return 0
     if [[ $* == *lstmtext-torch* ]]; then
         scripts/setup.sh libtorch
         "${CXX:-g++}" -O2 -fPIC -c packaging/glibc_compat.cpp -o "$compat"
-        # torch-sys names the OpenMP of GCC, from which nothing is needed: PyTorch has its own.
+        # Nothing is needed from two libraries that torch-sys names, so the linker drops empty ones: PyTorch has
+        # its own OpenMP, and libtorch.so would only load libtorch_cuda.so where there is no CUDA device.
         mkdir -p "$libraries"
-        "$out/tools/cc" -shared -o "$libraries/libgomp.so" -x c /dev/null
+        for name in gomp torch; do
+            "$out/tools/cc" -shared -o "$libraries/lib$name.so" -x c /dev/null
+        done
         # Zig would link its own libc++ in place of -lstdc++. The libraries of this system need a newer glibc, but
         # the program does not.
         LSTMTEXT_LINK_ARGS=$(printf '%s\n' "-L$libraries" "$compat" "$(library libstdc++.so)" \
@@ -161,7 +164,6 @@ deb() {
     target/tools/bin/cargo-deb --quiet --no-build --no-strip \
         --package lstmtext --target "$target" --output "$out"
     rm -rf "$stage"
-    ls "$out"/*.deb
 }
 
 # --- Check ------------------------------------------------------------------
@@ -249,8 +251,8 @@ check_wheel() {
     for library in .libtorch/lib/*; do
         ln -s "$(readlink -f "$library")" "$site/torch/lib/"
     done
-    "$venv/bin/lstmtext" train "$1/reviews.csv" --out "$1/torch" --set backend=libtorch --set train.epochs=1 2>/dev/null ||
-        die "the wheel does not train with libtorch"
+    "$venv/bin/lstmtext" train "$1/reviews.csv" --out "$1/torch" --set backend=libtorch --set train.epochs=1 >/dev/null 2>"$1/log" ||
+        die "the wheel does not train with libtorch: $(cat "$1/log")"
     note "the wheel trains with libtorch"
     "$venv/bin/pip" install --quiet --disable-pip-version-check scikit-learn pandas
     "$venv/bin/python" python/tests/test_lstmtext.py --quiet || die "the Python module fails"
@@ -280,7 +282,7 @@ check_deb() {
     try_program "$root/usr/bin/lstmtext" "$1"
     [[ -e $root/usr/share/man/man1/lstmtext.1.gz ]] || die "the Debian package has no man pages"
     "${dpkg[@]}" --purge lstmtext >"$1/log" 2>&1 || die "dpkg does not remove: $(cat "$1/log")"
-    [[ -z $(find "$root/usr" -type f -o -type l) ]] || die "the Debian package leaves files behind"
+    [[ ! -e $root/usr || -z $(find "$root/usr" -type f -o -type l) ]] || die "the Debian package leaves files behind"
     note "the Debian package works"
 }
 
@@ -303,7 +305,7 @@ check_image() {
         die "the Dockerfile does not build"
     container=$(image from localhost/lstmtext)
     write_reviews "$1/work/reviews.csv"
-    image run --volume "$1/work:/data" "$container" -- lstmtext train reviews.csv --out run --set train.epochs=1 2>"$1/log" ||
+    image run --volume "$1/work:/data" "$container" -- lstmtext train reviews.csv --out run --set train.epochs=1 >/dev/null 2>"$1/log" ||
         die "the image does not train: $(cat "$1/log")"
     [[ -e $1/work/run/best/checkpoint.json ]] || die "the image leaves no run behind"
     image rm --all >/dev/null

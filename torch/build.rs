@@ -34,7 +34,11 @@ fn main() {
     println!("cargo:rerun-if-env-changed=LSTMTEXT_PACKAGED");
     // scripts/packages.sh links the program with other libraries than those of this system.
     for argument in env::var("LSTMTEXT_LINK_ARGS").unwrap_or_default().lines() {
-        println!("cargo:rustc-link-arg-bins={argument}");
+        match argument.strip_prefix("-L") {
+            // Before the directories of other crates.
+            Some(directory) => println!("cargo:rustc-link-search=native={directory}"),
+            None => println!("cargo:rustc-link-arg-bins={argument}"),
+        }
     }
     println!("cargo:rerun-if-env-changed=LSTMTEXT_LINK_ARGS");
 }
