@@ -9,7 +9,7 @@ use crate::backend::kernel::Instructions;
 use crate::output::format::pluralize;
 use crate::output::{print_json, print_wrapped};
 use crate::system::device::driver;
-use crate::system::threads;
+use crate::system::{threads, torch_program};
 
 /// Show CPU threads, CUDA devices and the version of libtorch
 #[derive(Debug, Args)]
@@ -63,8 +63,8 @@ fn no_libtorch() -> String {
 }
 
 fn lines(report: &Report) -> String {
-    let libtorch =
-        report.libtorch.as_deref().unwrap_or("not installed (lstmtext-torch is missing)");
+    let missing = || format!("not installed; to use it, {}", torch_program::installation());
+    let libtorch = report.libtorch.clone().unwrap_or_else(missing);
     let mut lines = vec![
         format!("libtorch {libtorch}"),
         format!("cpu: {}, {}", pluralize(report.cpu_threads, "thread"), report.cpu_instructions),

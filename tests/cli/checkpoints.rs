@@ -265,14 +265,16 @@ fn finite_weights_that_overflow_are_an_error() {
     }
 }
 
-/// The files in `versions` were written by the first program of each version. The calibrated model predicts the
-/// less probable class.
+/// The files in `versions` were written by the first program of each version. The calibrated models predict the
+/// less probable class; the last one is quantized.
 #[test]
 fn checkpoints_of_every_version_are_read() {
     let dir = TestDir::new();
-    for (version, label, probability) in
-        [("2", "pos", 0.5003430197874247), ("3", "neg", 0.5279471549092124)]
-    {
+    for (version, label, probability) in [
+        ("2", "pos", 0.5003430197874247),
+        ("3", "neg", 0.5279471549092124),
+        ("4", "neg", 0.522599416987578),
+    ] {
         let path = checkout().join("tests/cli/versions").join(version);
         let mut command = dir.lstmtext("predict --format jsonl --top 2");
         let done = command.arg(path).arg("n1 pos1 n2").assert().success();

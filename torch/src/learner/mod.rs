@@ -16,7 +16,6 @@ use tch::{Device, Kind, Tensor};
 use self::distinct_ids::{DistinctIds, distinct_ids, sorted};
 use self::inference::{batch_context, values};
 use self::share::{Share, scale};
-use self::unlabelled::UnlabelledGradients;
 use crate::average::Average;
 use crate::batch::{Batch, PackedSigns, to_device};
 use crate::device_dataset::DeviceDataset;
@@ -322,11 +321,11 @@ impl Learner for TorchLearner {
             };
             if self.config.has_unlabelled_terms() {
                 let start = Instant::now();
-                let UnlabelledGradients { mut gradients, losses } =
-                    with_batch_context(unlabelled.context, || {
-                        self.unlabelled_gradients(unlabelled, &deviations)
-                    });
-                self.step.added.extend(losses);
+                let computed = with_batch_context(unlabelled.context, || {
+                    self.unlabelled_gradients(unlabelled, &deviations)
+                });
+                self.step.added.extend(computed.losses);
+                let mut gradients = computed.gradients;
                 scale(gradients.0.iter_mut().chain(&mut gradients.1), unlabelled.text_share);
                 self.add_gradients(gradients, unlabelled, labelled);
                 self.times.add("unlabelled", start.elapsed().as_secs_f64());
