@@ -4,8 +4,12 @@
 //! cargo run --release --example explain --no-default-features -- runs/a "A slow start, but wonderful."
 //! ```
 
+#![allow(
+    clippy::print_stdout,
+    reason = "the lints of this crate send output through its own functions"
+)]
+
 use std::env;
-use std::io::{Write, stdout};
 use std::path::Path;
 
 use anyhow::Context;
@@ -18,10 +22,9 @@ fn main() -> anyhow::Result<()> {
         arguments.next().zip(arguments.next()).context("usage: explain CHECKPOINT TEXT")?;
     let explainer = Explainer::new(&SavedModel::open(Path::new(&path), &[])?)?;
     let explanation = explainer.explain(&[text], None, None)?;
-    let mut out = stdout();
-    writeln!(out, "{} {:.4}", explanation.label, explanation.probability)?;
+    println!("{} {:.4}", explanation.label, explanation.probability);
     for word in explanation.inputs.iter().flat_map(|input| &input.words) {
-        writeln!(out, "{:+.4}  {}", word.contribution, word.word)?;
+        println!("{:+.4}  {}", word.contribution, word.word);
     }
     Ok(())
 }

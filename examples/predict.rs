@@ -4,7 +4,12 @@
 //! cargo run --release --example predict --no-default-features -- runs/a < texts.txt
 //! ```
 
-use std::io::{self, Write};
+#![allow(
+    clippy::print_stdout,
+    reason = "the lints of this crate send output through its own functions"
+)]
+
+use std::io;
 
 use anyhow::Context;
 use lstmtext::Classifier;
@@ -14,7 +19,7 @@ fn main() -> anyhow::Result<()> {
     let classifier = Classifier::load(path)?;
     let texts: Vec<String> = io::stdin().lines().collect::<Result<_, _>>()?;
     for prediction in classifier.predict(&texts)? {
-        writeln!(io::stdout(), "{}\t{:.4}", prediction.label, prediction.probability)?;
+        println!("{}\t{:.4}", prediction.label, prediction.probability);
     }
     Ok(())
 }

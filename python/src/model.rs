@@ -18,6 +18,9 @@ use pyo3::prelude::*;
 
 use crate::pool::Pool;
 
+/// Probability of each label, [N, C], and the indices of the predicted labels of each text.
+type Predictions<'py> = (Bound<'py, PyArray2<f64>>, Vec<Vec<usize>>);
+
 /// A checkpoint, the best checkpoint of a run, or an ensemble. Texts are given as columns: a list of strings for each
 /// text column of the model.
 #[pyclass(frozen, module = "lstmtext._lstmtext")]
@@ -55,7 +58,7 @@ impl Model {
         py: Python<'py>,
         columns: Vec<Vec<String>>,
         batch_size: NonZeroUsize,
-    ) -> PyResult<(Bound<'py, PyArray2<f64>>, Vec<Vec<usize>>)> {
+    ) -> PyResult<Predictions<'py>> {
         let classes = self.labels.len();
         let (mut values, predicted) = self.compute(py, &self.classifier, |classifier| {
             let values =
