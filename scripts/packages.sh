@@ -138,13 +138,14 @@ stage() {
 }
 
 dist() {
-    local stage=$out/stage
+    local stage=$out/stage time
     use_zig
     build lstmtext
     rm -rf "$stage" "$out"/lstmtext-*.tar.gz
     stage "$stage/$tarball"
     # The same files give the same tarball.
-    tar --create --sort=name --owner=0 --group=0 --numeric-owner --mode='u=rwX,go=rX' --mtime="@$(git log -1 --format=%ct)" \
+    time=$(git log -1 --format=%ct 2>/dev/null || date +%s)
+    tar --create --sort=name --owner=0 --group=0 --numeric-owner --mode='u=rwX,go=rX' --mtime="@$time" \
         --directory="$stage" "$tarball" | gzip -9n >"$out/$tarball.tar.gz"
     rm -rf "$stage"
     echo "$out/$tarball.tar.gz"
