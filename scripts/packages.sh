@@ -294,7 +294,7 @@ check_image() {
         note "no buildah and debootstrap, or not root: the image is not checked"
         return
     fi
-    mkdir -p "$1/work"
+    mkdir -p "$1/data"
     debootstrap --variant=minbase bookworm "$1/debian" >"$1/log" 2>&1 || die "debootstrap fails: $(tail "$1/log")"
     export STORAGE_DRIVER=vfs BUILDAH_ISOLATION=chroot
     # image COMMAND...: buildah with storage of its own.
@@ -305,10 +305,10 @@ check_image() {
     image build --quiet --build-arg BASE=localhost/debian --build-arg "PACKAGES=${out#"$PWD/"}" --target cpu --tag localhost/lstmtext . >/dev/null ||
         die "the Dockerfile does not build"
     container=$(image from localhost/lstmtext)
-    write_reviews "$1/work/reviews.csv"
-    image run --volume "$1/work:/data" "$container" -- lstmtext train reviews.csv --out run --set train.epochs=1 >/dev/null 2>"$1/log" ||
+    write_reviews "$1/data/reviews.csv"
+    image run --volume "$1/data:/data" "$container" -- lstmtext train reviews.csv --out run --set train.epochs=1 >/dev/null 2>"$1/log" ||
         die "the image does not train: $(cat "$1/log")"
-    [[ -e $1/work/run/best/checkpoint.json ]] || die "the image leaves no run behind"
+    [[ -e $1/data/run/best/checkpoint.json ]] || die "the image leaves no run behind"
     image rm --all >/dev/null
     note "the image works"
 }

@@ -23,6 +23,12 @@ pub struct AddedLosses {
 impl AddedLosses {
     /// Number of terms.
     pub const COUNT: usize = 3;
+    /// Index of the adversarial loss in arrays of all terms, which have the order of the fields.
+    pub const ADVERSARIAL: usize = 0;
+    /// Index of the virtual adversarial loss.
+    pub const VIRTUAL_ADVERSARIAL: usize = 1;
+    /// Index of the entropy.
+    pub const ENTROPY: usize = 2;
 
     /// Returns the terms that a configuration has, with these values of all terms in the order of the fields.
     pub fn of(config: &TrainConfig, values: [f64; Self::COUNT]) -> Self {

@@ -39,9 +39,9 @@ pub struct Compaction {
 /// Bytes of the files of a checkpoint without optimizer state and weights before averaging.
 #[derive(Clone, Copy, Debug)]
 pub struct CompactSizes {
-    /// Those of the checkpoint that was exported.
+    /// Bytes of the exported checkpoint.
     pub before: u64,
-    /// Those of the compact one.
+    /// Bytes of the compact checkpoint.
     pub after: u64,
 }
 

@@ -19,7 +19,7 @@ use crate::backend::native::shard_tree;
 use crate::backend::native::sharding::{Shard, ShardTexts, ShardedBatch};
 use crate::backend::native::weight::Weight;
 use crate::backend::{BatchLoss, Times};
-use crate::objective::LossFunction;
+use crate::objective::{AddedLosses, LossFunction};
 
 /// Batch and settings of a training step.
 struct Step<'a, Passes> {
@@ -118,7 +118,7 @@ impl<Loss: LossFunction + ?Sized> BlockPasses for LabelledPasses<'_, Loss> {
                 loss += loss_function.loss(row, target(example));
                 row.iter_mut().for_each(|slope| *slope /= total / weight);
             });
-            sum.losses.added[0] += loss / total;
+            sum.losses.added[AddedLosses::ADVERSARIAL] += loss / total;
             network.backward(perturbed, work);
         });
     }

@@ -14,6 +14,7 @@ use crate::backend::native::perturbation::Perturbation;
 use crate::backend::native::shard_sum::ShardSum;
 use crate::backend::native::sharding::ShardedBatch;
 use crate::backend::{RandomSigns, Times};
+use crate::objective::AddedLosses;
 
 /// Terms of the loss that need no labels. Each is a mean over the texts of a batch.
 #[derive(Clone, Copy)]
@@ -76,7 +77,7 @@ impl UnlabelledPasses<'_> {
             entropy += network.labelling.entropy(row);
             row.iter_mut().for_each(|slope| *slope *= entropy_weight / self.total);
         });
-        sum.losses.added[2] += entropy / self.total;
+        sum.losses.added[AddedLosses::ENTROPY] += entropy / self.total;
         if has_entropy {
             network.backward(clean, work);
         }
@@ -113,7 +114,7 @@ impl UnlabelledPasses<'_> {
             divergence += differentiate(example, row);
             row.iter_mut().for_each(|slope| *slope *= weight / self.total);
         });
-        sum.losses.added[1] += divergence / self.total;
+        sum.losses.added[AddedLosses::VIRTUAL_ADVERSARIAL] += divergence / self.total;
         network.backward(perturbed, work);
     }
 }
