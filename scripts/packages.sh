@@ -54,6 +54,11 @@ END
     unset LIBTORCH LIBTORCH_USE_PYTORCH LSTMTEXT_LIBTORCH MAKEFLAGS
 }
 
+# Installs cargo-deb for this system, so before use_zig. An unoptimized one is quick to build.
+install_cargo_deb() {
+    CARGO_PROFILE_DEV_DEBUG=0 cargo install --quiet --locked --debug --root target/tools cargo-deb@3.8.0
+}
+
 # build PACKAGE...: builds lstmtext, and lstmtext-torch if it is named, in one go, so that they share the library.
 build() {
     local -a packages=()
@@ -154,14 +159,12 @@ dist() {
 deb() {
     # Cargo.toml names the directory.
     local stage=$build_directory/deb
+    [[ -n ${built:-} ]] || install_cargo_deb
     use_zig
     build lstmtext
     rm -rf "$stage" "$out"/*.deb
     stage "$stage"
     gzip -9n "$stage"/share/man/man1/*.1
-    # An unoptimized cargo-deb is quick to build.
-    env -u CARGO_TARGET_DIR CARGO_PROFILE_DEV_DEBUG=0 cargo install --quiet --locked --debug --root target/tools \
-        cargo-deb@3.8.0
     target/tools/bin/cargo-deb --quiet --no-build --no-strip \
         --package lstmtext --target "$target" --output "$out"
     rm -rf "$stage"
@@ -170,6 +173,7 @@ deb() {
 # --- Check ------------------------------------------------------------------
 
 all() {
+    install_cargo_deb
     use_zig
     build lstmtext lstmtext-torch
     built=1
