@@ -40,7 +40,7 @@ impl IntegerInstructions {
             #[cfg(target_arch = "x86_64")]
             Instructions::Avx512(simd) => match x86::Vnni::new(simd) {
                 Some(vnni) => Self::Vnni(vnni),
-                None => Self::Avx512(x86::Avx512(simd)),
+                None => Self::Avx512(x86::Avx512::new(simd)),
             },
             #[cfg(target_arch = "x86_64")]
             Instructions::Avx2(simd) => Self::Avx2(x86::Avx2(simd)),
@@ -60,7 +60,7 @@ impl IntegerInstructions {
             if let (Instructions::Avx512(simd), Self::Vnni(_)) =
                 (instructions, Self::beside(instructions))
             {
-                available.push((instructions, Self::Avx512(x86::Avx512(simd))));
+                available.push((instructions, Self::Avx512(x86::Avx512::new(simd))));
             }
         }
         available
@@ -127,7 +127,7 @@ impl IntegerInstructions {
             #[cfg(target_arch = "x86_64")]
             Self::Vnni(product) => product.vectorize(operation),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512(product) => Simd::vectorize(product.0, With { operation, product }),
+            Self::Avx512(product) => product.vectorize(operation),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(product) => Simd::vectorize(product.0, With { operation, product }),
             #[cfg(target_arch = "aarch64")]
@@ -226,24 +226,39 @@ pub(super) mod x86 {
     use std::arch::x86_64::*;
     use std::mem::transmute;
 
+    use pulp::Simd;
     use pulp::x86::{V3, V4};
 
-    use super::{IntegerOperation, IntegerProduct};
+    use super::{IntegerOperation, IntegerProduct, With};
 
-    /// AVX-512 VNNI; exists only on processors that support it.
+    /// AVX-512, with or without VNNI; with it, exists only on processors that support it.
     #[derive(Clone, Copy)]
-    pub struct Vnni(V4);
+    pub struct Zmm<const VNNI: bool>(V4);
+
+    /// AVX-512 VNNI.
+    pub type Vnni = Zmm<true>;
 
     /// AVX-512 without VNNI.
-    #[derive(Clone, Copy)]
-    pub struct Avx512(pub V4);
+    pub type Avx512 = Zmm<false>;
 
     /// AVX2.
     #[derive(Clone, Copy)]
     pub struct Avx2(pub V3);
 
+    impl Avx512 {
+        /// Returns the instructions without VNNI.
+        pub fn new(simd: V4) -> Self {
+            Self(simd)
+        }
+
+        /// Runs an operation that is compiled for these instructions.
+        pub fn vectorize(self, operation: impl IntegerOperation) {
+            Simd::vectorize(self.0, With { operation, product: self });
+        }
+    }
+
     impl Vnni {
-        /// Returns the instructions if this processor supports them.
+        /// Returns the instructions if this processor supports VNNI.
         pub fn new(simd: V4) -> Option<Self> {
             is_x86_feature_detected!("avx512vnni").then_some(Self(simd))
         }
@@ -261,12 +276,12 @@ pub(super) mod x86 {
         }
     }
 
-    impl IntegerProduct for Vnni {
+    impl<const VNNI: bool> IntegerProduct for Zmm<VNNI> {
         type Simd = V4;
         type Vector = __m512i;
 
-        const GROUP: usize = 4;
-        const OFFSET: i32 = 128;
+        const GROUP: usize = if VNNI { 4 } else { 2 };
+        const OFFSET: i32 = if VNNI { 128 } else { 0 };
 
         #[inline(always)]
         fn simd(self) -> V4 {
@@ -287,58 +302,13 @@ pub(super) mod x86 {
 
         #[inline(always)]
         fn multiply_add(self, sums: __m512i, activations: i32, weights: __m512i) -> __m512i {
-            // SAFETY: `self` exists only on processors with VNNI.
-            unsafe { _mm512_dpbusd_epi32(sums, _mm512_set1_epi32(activations), weights) }
-        }
-
-        #[inline(always)]
-        fn to_floats(self, sums: __m512i) -> pulp::f32x16 {
-            // SAFETY: `V4` exists only on processors with AVX-512; both types are 16 floats.
-            unsafe { transmute::<__m512, pulp::f32x16>(_mm512_cvtepi32_ps(sums)) }
-        }
-
-        #[inline(always)]
-        unsafe fn round(self, values: pulp::f32x16, activations: *mut i32) {
-            // SAFETY: As above; the caller guarantees room for the activations of a vector: 16 bytes.
+            // SAFETY: As above, with F and BW; `Vnni` exists only on processors with VNNI.
             unsafe {
-                let values = transmute::<pulp::f32x16, __m512>(values);
-                let bytes = _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(values));
-                let unsigned = _mm_xor_si128(bytes, _mm_set1_epi8(i8::MIN));
-                _mm_storeu_si128(activations.cast(), unsigned);
-            }
-        }
-    }
-
-    impl IntegerProduct for Avx512 {
-        type Simd = V4;
-        type Vector = __m512i;
-
-        const GROUP: usize = 2;
-        const OFFSET: i32 = 0;
-
-        #[inline(always)]
-        fn simd(self) -> V4 {
-            self.0
-        }
-
-        #[inline(always)]
-        fn zero(self) -> __m512i {
-            // SAFETY: `V4` exists only on processors with AVX-512.
-            unsafe { _mm512_setzero_si512() }
-        }
-
-        #[inline(always)]
-        unsafe fn load(self, values: *const i32) -> __m512i {
-            // SAFETY: As above; the caller guarantees a whole vector.
-            unsafe { _mm512_loadu_si512(values.cast()) }
-        }
-
-        #[inline(always)]
-        fn multiply_add(self, sums: __m512i, activations: i32, weights: __m512i) -> __m512i {
-            // SAFETY: `V4` exists only on processors with AVX-512 F and BW.
-            unsafe {
-                let products = _mm512_madd_epi16(_mm512_set1_epi32(activations), weights);
-                _mm512_add_epi32(sums, products)
+                let activations = _mm512_set1_epi32(activations);
+                match VNNI {
+                    true => _mm512_dpbusd_epi32(sums, activations, weights),
+                    false => _mm512_add_epi32(sums, _mm512_madd_epi16(activations, weights)),
+                }
             }
         }
 
@@ -350,11 +320,20 @@ pub(super) mod x86 {
 
         #[inline(always)]
         unsafe fn round(self, values: pulp::f32x16, activations: *mut i32) {
-            // SAFETY: As above; the caller guarantees room for the activations of a vector: 32 bytes.
+            // SAFETY: As above; the caller guarantees room for the activations of a vector: 16 or 32 bytes.
             unsafe {
-                let values = transmute::<pulp::f32x16, __m512>(values);
-                let integers = _mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(values));
-                _mm256_storeu_si256(activations.cast(), integers);
+                let integers = _mm512_cvtps_epi32(transmute::<pulp::f32x16, __m512>(values));
+                match VNNI {
+                    true => {
+                        let bytes = _mm512_cvtsepi32_epi8(integers);
+                        let unsigned = _mm_xor_si128(bytes, _mm_set1_epi8(i8::MIN));
+                        _mm_storeu_si128(activations.cast(), unsigned);
+                    }
+                    false => {
+                        let integers = _mm512_cvtsepi32_epi16(integers);
+                        _mm256_storeu_si256(activations.cast(), integers);
+                    }
+                }
             }
         }
     }

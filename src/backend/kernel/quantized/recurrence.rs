@@ -5,7 +5,6 @@ use pulp::Simd;
 use super::super::aligned_vec::AlignedVec;
 use super::super::cell::GATES;
 use super::super::instructions::mul_add;
-use super::super::layout::{ForwardCache, Layout};
 use super::super::product::load;
 use super::super::recurrence::{Forward, RecurrentProduct};
 use super::cell::{PackedMatrix, QuantizedCell};
@@ -13,20 +12,12 @@ use super::instructions::IntegerOperation;
 use super::product::{Activations, IntegerProduct, lanes, multiply};
 use super::projection::quantize;
 
-/// Forward pass over a block; see [`Forward`].
+/// Forward pass over a block with quantized weights.
 pub struct QuantizedForward<'a> {
     /// Weights U.
     pub cell: &'a QuantizedCell,
-    /// Order of the tokens.
-    pub layout: &'a Layout,
-    /// Row of `projected` for each token.
-    pub input_rows: &'a [u32],
-    /// W x + b, [inputs, P/lanes, i f g o, lanes].
-    pub projected: &'a [f32],
-    /// Result, with the initial states.
-    pub cache: &'a mut ForwardCache,
-    /// `true` if the initial states are zero.
-    pub zero_initial_state: bool,
+    /// The pass. Its cell only has the shape of the quantized one.
+    pub forward: Forward<'a>,
     /// Buffer for the quantized hidden states of a step.
     pub states: &'a mut AlignedVec,
 }
@@ -41,15 +32,13 @@ impl QuantizedForward<'_> {
 impl IntegerOperation for QuantizedForward<'_> {
     #[inline(always)]
     fn run<P: IntegerProduct>(self, product: P) {
-        let Self { cell, layout, input_rows, projected, cache, zero_initial_state, states } = self;
+        let Self { cell, forward, states } = self;
         let row_stride = cell.words(cell.shape.units);
-        states.resize(layout.active_rows(0) * row_stride);
+        states.resize(forward.layout.active_rows(0) * row_stride);
         let states: &mut [i32] = bytemuck::cast_slice_mut(states);
         let quantized = QuantizedProduct { product, matrix: &cell.recurrent, states, row_stride };
-        assert_eq!(cell.recurrent.scales.len(), cell.shape.gates_width());
-        let cell = &cell.shape;
-        Forward { cell, layout, input_rows, projected, cache, zero_initial_state }
-            .run(product.simd(), quantized);
+        assert_eq!(cell.recurrent.scales.len(), forward.cell.gates_width());
+        forward.run(product.simd(), quantized);
     }
 }
 

@@ -196,16 +196,16 @@ proptest! {
                 let (mut quantized, mut float) = (ForwardCache::default(), ForwardCache::default());
                 quantized.prepare(&layout, cell.shape.padded_units, keep);
                 float.prepare(&layout, cell.shape.padded_units, keep);
-                QuantizedForward {
-                    cell: &cell,
+                let forward = Forward {
+                    cell: &cell.shape,
                     layout: &layout,
                     input_rows: &rows,
                     projected: &projected,
                     cache: &mut quantized,
                     zero_initial_state: true,
-                    states: &mut AlignedVec::default(),
-                }
-                .run();
+                };
+                let states = &mut AlignedVec::default();
+                QuantizedForward { cell: &cell, forward, states }.run();
                 instructions.0.run(Forward {
                     cell: &float_cell,
                     layout: &layout,

@@ -238,28 +238,11 @@ impl Branch {
                     false => &projected_words[direction],
                 };
                 let (layout, input_rows) = (&block.layout, &*input_rows);
+                let forward =
+                    Forward { cell, layout, input_rows, projected, cache, zero_initial_state };
                 match quantized {
-                    Some(cell) => {
-                        let states = &mut *activations;
-                        QuantizedForward {
-                            cell,
-                            layout,
-                            input_rows,
-                            projected,
-                            cache,
-                            zero_initial_state,
-                            states,
-                        }
-                        .run();
-                    }
-                    None => self.instructions.run(Forward {
-                        cell,
-                        layout,
-                        input_rows,
-                        projected,
-                        cache,
-                        zero_initial_state,
-                    }),
+                    Some(cell) => QuantizedForward { cell, forward, states: activations }.run(),
+                    None => self.instructions.run(forward),
                 }
             }
         }
