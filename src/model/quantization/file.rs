@@ -6,8 +6,10 @@ use std::path::Path;
 use anyhow::{Context, bail, ensure};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use super::tensor::{NGRAM_BLOCK, QuantizedTensor, StoredTensor};
+use super::tensor::{QuantizedTensor, StoredTensor};
+use super::weights::block;
 use crate::model::named_tensors::{NamedTensor, write_views};
+use crate::model::parameters::Parameter;
 
 const SCALE: &str = ".scale";
 
@@ -36,12 +38,17 @@ pub fn write(path: &Path, tensors: &[StoredTensor]) -> anyhow::Result<()> {
     write_views(path, views)
 }
 
-/// Returns all tensors of a safetensors file with the content `bytes`. `path` names it in errors.
+/// Returns all tensors of a safetensors file with the content `bytes`, which has the weights of a model with these
+/// parameters. `path` names it in errors.
 ///
 /// # Errors
-/// Returns an error if it is not a safetensors file, or has tensors of another type than I8 with scales and F32, or
-/// impossible values.
-pub fn parse(bytes: &[u8], path: &Path) -> anyhow::Result<Vec<StoredTensor>> {
+/// Returns an error if it is not a safetensors file, or has tensors of another type than I8 with scales and F32, tensors
+/// of type I8 that are not quantized in the model, or impossible values.
+pub fn parse(
+    bytes: &[u8],
+    path: &Path,
+    parameters: &[Parameter],
+) -> anyhow::Result<Vec<StoredTensor>> {
     let parse = || -> anyhow::Result<Vec<StoredTensor>> {
         let file = SafeTensors::deserialize(bytes)?;
         let tensors: BTreeMap<String, TensorView> = file.tensors().into_iter().collect();
@@ -65,11 +72,11 @@ pub fn parse(bytes: &[u8], path: &Path) -> anyhow::Result<Vec<StoredTensor>> {
                     let values: Vec<i8> =
                         tensor.data().iter().map(|byte| byte.cast_signed()).collect();
                     let scales = floats(name, scales)?;
-                    // Matrices have a scale for each row.
-                    let block = match name.ends_with("ngrams.weight") {
-                        true => NGRAM_BLOCK,
-                        false => shape.last().copied().unwrap_or(1).max(1),
-                    };
+                    let parameter = parameters.iter().find(|parameter| parameter.name == *name);
+                    let block = parameter.and_then(block);
+                    let block = block.with_context(|| {
+                        format!("{name} is quantized in the file, but not in the model")
+                    })?;
                     let name = name.clone();
                     let tensor = QuantizedTensor { name, shape, values, scales, block };
                     tensor.check()?;
@@ -95,6 +102,8 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::config::{Layer, LayerKind};
+    use crate::model::parameters::Role;
 
     #[test]
     fn tensors_are_unchanged_by_writing_and_reading() {
@@ -107,9 +116,22 @@ mod tests {
             [StoredTensor::Full(full), StoredTensor::Quantized(QuantizedTensor::of(&matrix, 3))];
         write(&path, &tensors).unwrap();
         let bytes = fs::read(&path).unwrap();
-        assert_eq!(parse(&bytes, &path).unwrap(), tensors);
-        assert!(parse(&bytes[..bytes.len() - 1], &path).is_err());
-        let message = format!("{:#}", parse(b"no", &path).unwrap_err());
-        assert!(message.contains("a.safetensors"), "{message}");
+        let parameter = |name: &str, role| Parameter {
+            name: name.into(),
+            shape: vec![2, 3],
+            trainable: true,
+            layer: Layer { input: Some(0), kind: LayerKind::Lstm(0) },
+            role,
+        };
+        let parameters = [parameter("m", Role::InputWeight)];
+        assert_eq!(parse(&bytes, &path, &parameters).unwrap(), tensors);
+        let message = |bytes: &[u8], parameters: &[Parameter]| {
+            format!("{:#}", parse(bytes, &path, parameters).unwrap_err())
+        };
+        assert!(message(&bytes[..bytes.len() - 1], &parameters).contains("a.safetensors"));
+        assert!(message(b"no", &parameters).contains("a.safetensors"));
+        for parameters in [vec![], vec![parameter("m", Role::Bias)]] {
+            assert!(message(&bytes, &parameters).contains("m is quantized in the file"));
+        }
     }
 }

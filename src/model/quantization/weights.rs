@@ -8,11 +8,12 @@ use super::tensor::{NGRAM_BLOCK, QuantizedTensor, StoredTensor};
 use crate::model::named_tensors::NamedTensor;
 use crate::model::parameters::{self, ModelSpec, Parameter, Role, parameters};
 
-/// Number of values that share a scale in the parameter with this role and shape: a row of a matrix. `None` if it
-/// is not quantized.
-fn block(role: Role, shape: &[usize]) -> Option<usize> {
-    match role {
-        Role::Embedding { .. } | Role::InputWeight | Role::RecurrentWeight => shape.last().copied(),
+/// Number of values that share a scale in a parameter: a row of a matrix. `None` if it is not quantized.
+pub fn block(parameter: &Parameter) -> Option<usize> {
+    match parameter.role {
+        Role::Embedding { .. } | Role::InputWeight | Role::RecurrentWeight => {
+            parameter.shape.last().copied()
+        }
         Role::NgramWeight { .. } => Some(NGRAM_BLOCK),
         _ => None,
     }
@@ -39,7 +40,7 @@ pub fn quantized(spec: &ModelSpec, weights: Vec<NamedTensor>) -> anyhow::Result<
             }
             _ => {}
         }
-        stored.push(match block(parameter.role, &parameter.shape) {
+        stored.push(match block(parameter) {
             Some(block) => StoredTensor::Quantized(QuantizedTensor::of(&tensor, block)),
             None => StoredTensor::Full(tensor),
         });
@@ -57,8 +58,9 @@ pub fn in_order(
 ) -> anyhow::Result<Vec<Option<StoredTensor>>> {
     let mut given: HashMap<String, StoredTensor> =
         tensors.into_iter().map(|tensor| (tensor.name().to_owned(), tensor)).collect();
-    let mut take = |Parameter { name, shape, role, .. }: &Parameter| {
-        if matches!(role, Role::NgramValue { .. }) {
+    let mut take = |parameter: &Parameter| {
+        let Parameter { name, shape, .. } = parameter;
+        if matches!(parameter.role, Role::NgramValue { .. }) {
             return Ok(None);
         }
         let tensor = given.remove(name);
@@ -68,7 +70,7 @@ pub fn in_order(
             "{name} has shape {:?} in the file, but {shape:?} in the model",
             tensor.shape()
         );
-        let expected = block(*role, shape);
+        let expected = block(parameter);
         match (&tensor, expected) {
             (StoredTensor::Full(_), None) => {}
             (StoredTensor::Quantized(tensor), Some(block)) if tensor.block == block => {}

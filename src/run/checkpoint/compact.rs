@@ -18,7 +18,7 @@ use crate::io::replace::create_directory;
 use crate::model::parameters::{embedding_name, ngram_value_name, ngram_weight_name};
 use crate::model::pruning::{average_rows, largest_rows, select_rows};
 use crate::model::quantization::{self, ShortHashes};
-use crate::model::{ModelSpec, NamedTensor, StoredTensor, named_tensors};
+use crate::model::{ModelSpec, NamedTensor, StoredTensor, named_tensors, parameters};
 use crate::run::manifest::Manifest;
 use crate::text::{Encoder, FIRST_WORD, NgramIndex, OOV};
 
@@ -94,13 +94,16 @@ impl Checkpoint {
     /// Reads the tensors of a quantized model; `None` if the weights are in single precision.
     ///
     /// # Errors
-    /// Returns an error if the file cannot be read, or has impossible values.
+    /// Returns an error if the file cannot be read, or has impossible values or other quantized tensors than the model.
     pub fn quantized_weights(&self) -> anyhow::Result<Option<Vec<StoredTensor>>> {
         if !self.is_quantized() {
             return Ok(None);
         }
         let file = &self.files[MODEL];
-        let read = || quantization::parse(&file.read(ARRAYS_LIMIT)?, file.path());
+        let read = || {
+            let parameters = parameters(&self.model_spec())?;
+            quantization::parse(&file.read(ARRAYS_LIMIT)?, file.path(), &parameters)
+        };
         read().map(Some).with_context(|| self.unusable())
     }
 
