@@ -175,10 +175,12 @@ class LstmTextClassifier(ClassifierMixin, BaseEstimator):
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__().copy()
         if state.pop("_folder", None) is not None:
-            # The model of a temporary run goes with the object.
-            run = Path(state.pop("model_")._path)
-            best = run / "best"
-            state["_files"] = {file.name: file.read_bytes() for file in best.iterdir()}
+            # The model of a temporary run goes with the object, without its optimizer state.
+            model = state.pop("model_")
+            with tempfile.TemporaryDirectory(prefix="lstmtext-") as folder:
+                best = Path(folder) / "best"
+                model._model.export_for_prediction(best)
+                state["_files"] = {file.name: file.read_bytes() for file in best.iterdir()}
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -5,11 +5,12 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use lstmtext::Classifier;
 use lstmtext::config::{Column, Labelling};
 use lstmtext::explanation::{Explainer, Method};
 use lstmtext::prediction::Embedder;
+use lstmtext::run::checkpoint::Compaction;
 use lstmtext::run::saved_model::SavedModel;
 use lstmtext::text::Tokenizer;
 use numpy::{PyArray1, PyArray2, PyArrayMethods};
@@ -132,6 +133,17 @@ impl Model {
             Ok(texts.iter().map(tokens).collect())
         })
     }
+
+    /// Writes the checkpoint to the new directory `to`, without what only training needs.
+    fn export_for_prediction(&self, py: Python, to: PathBuf) -> PyResult<()> {
+        py.detach(|| {
+            let saved = SavedModel::open(&self.path, &[])?;
+            self.check_unchanged(&saved)?;
+            let [checkpoint] = &saved.members[..] else { bail!("it is an ensemble") };
+            checkpoint.export_compact(&to, Compaction::default()).map(|_| ())
+        })
+        .map_err(to_python)
+    }
 }
 
 impl Model {
@@ -183,14 +195,20 @@ impl Model {
     ) -> anyhow::Result<&'a T> {
         if place.is_none() {
             let saved = SavedModel::open(&self.path, &[])?;
-            ensure!(
-                fingerprint(&saved) == self.fingerprint,
-                "\"{}\" has changed since it was loaded; load it again",
-                self.path.display()
-            );
+            self.check_unchanged(&saved)?;
             *place = Some(load(&saved)?);
         }
         place.as_ref().context("the model was not loaded")
+    }
+
+    /// Checks that the files are still those from which the model was loaded.
+    fn check_unchanged(&self, saved: &SavedModel) -> anyhow::Result<()> {
+        ensure!(
+            fingerprint(saved) == self.fingerprint,
+            "\"{}\" has changed since it was loaded; load it again",
+            self.path.display()
+        );
+        Ok(())
     }
 }
 

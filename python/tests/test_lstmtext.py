@@ -267,9 +267,16 @@ class Classifiers(unittest.TestCase):
         texts, labels = examples(120, ["neg", "pos"])
         classifier = LstmTextClassifier(settings=FAST, seed=1).fit(texts, labels)
         expected = classifier.predict_proba(texts)
+        files = classifier.__getstate__()["_files"]
+        self.assertIn("model.safetensors", files)
+        self.assertNotIn("optimizer.safetensors", files)
         saved = pickle.dumps(classifier)
         del classifier
-        np.testing.assert_array_equal(pickle.loads(saved).predict_proba(texts), expected)
+        again = pickle.loads(saved)
+        np.testing.assert_array_equal(again.predict_proba(texts), expected)
+        self.assertEqual(again.model_.explain(texts[0])["label"], again.predict(texts[:1])[0])
+        again = pickle.loads(pickle.dumps(again))
+        np.testing.assert_array_equal(again.predict_proba(texts), expected)
 
     def test_the_run_can_be_kept(self) -> None:
         texts, labels = examples(120, ["neg", "pos"])
