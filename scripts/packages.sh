@@ -291,11 +291,11 @@ check_deb() {
     note "the Debian package works"
 }
 
-# Builds the image for a CPU, on a Debian of its own in place of that of a registry.
+# Builds both images, on a Debian of its own in place of those of a registry.
 check_image() {
     local container
     if [[ $(id -u) != 0 ]] || ! command -v buildah >/dev/null || ! command -v debootstrap >/dev/null; then
-        note "no buildah and debootstrap, or not root: the image is not checked"
+        note "no buildah and debootstrap, or not root: the images are not checked"
         return
     fi
     mkdir -p "$1/data"
@@ -306,15 +306,63 @@ check_image() {
     container=$(image from scratch)
     image copy --quiet "$container" "$1/debian" / >/dev/null
     image commit --quiet "$container" localhost/debian >/dev/null
-    image build --quiet --build-arg BASE=localhost/debian --build-arg "PACKAGES=${out#"$PWD/"}" --target cpu --tag localhost/lstmtext . >/dev/null ||
-        die "the Dockerfile does not build"
-    container=$(image from localhost/lstmtext)
     write_reviews "$1/data/reviews.csv"
-    image run --volume "$1/data:/data" "$container" -- lstmtext train reviews.csv --out run --set train.epochs=1 >/dev/null 2>"$1/log" ||
-        die "the image does not train: $(cat "$1/log")"
-    [[ -e $1/data/run/best/checkpoint.json ]] || die "the image leaves no run behind"
+    build_image cpu --build-arg BASE=localhost/debian
+    train_in_image cpu native "$1"
+    check_cuda_image "$1"
     image rm --all >/dev/null
-    note "the image works"
+    note "the images work"
+}
+
+# build_image STAGE ARGUMENT...: builds an image of the Dockerfile.
+build_image() {
+    image build --quiet --build-arg "PACKAGES=${out#"$PWD/"}" --target "$1" --tag "localhost/lstmtext:$1" "${@:2}" . >/dev/null ||
+        die "the Dockerfile does not build the stage $1"
+}
+
+# train_in_image STAGE BACKEND DIRECTORY ARGUMENT...: trains in a container; the arguments are those of `buildah run`.
+train_in_image() {
+    local container
+    container=$(image from "localhost/lstmtext:$1")
+    image run --volume "$3/data:/data" "${@:4}" "$container" -- \
+        lstmtext train reviews.csv --out "$1" --set train.epochs=1 --set "backend=$2" >/dev/null 2>"$3/log" ||
+        die "the image $1 does not train: $(cat "$3/log")"
+    [[ -e $3/data/$1/best/checkpoint.json ]] || die "the image $1 leaves no run behind"
+}
+
+# The image with CUDA, but with empty packages in place of NumPy and of PyTorch, whose libraries have gigabytes, and
+# with the libtorch of the checkout.
+check_cuda_image() {
+    local container torch
+    container=$(image from localhost/debian)
+    image run "$container" -- sh -c 'apt-get update && apt-get install --yes --no-install-recommends python3-pip' \
+        >"$1/log" 2>&1 || die "apt-get fails: $(tail "$1/log")"
+    image config --env PIP_BREAK_SYSTEM_PACKAGES=1 --env PIP_NO_INDEX=1 --env PIP_FIND_LINKS=/wheels "$container"
+    image commit --quiet "$container" localhost/python >/dev/null
+    mkdir "$1/wheels"
+    write_empty_wheel "$1/wheels" numpy 2.0.0
+    write_empty_wheel "$1/wheels" torch "$(sed 's/+.*//; q' .libtorch/build-version)"
+    build_image cuda --build-arg PYTHON=localhost/python --volume "$1/wheels:/wheels:ro"
+    cp --recursive --dereference .libtorch/lib "$1/lib"
+    container=$(image from localhost/lstmtext:cuda)
+    torch=$(image run "$container" -- sh -c 'echo /usr/local/lib/python3*/*-packages/torch')
+    train_in_image cuda libtorch "$1" --volume "$1/lib:$torch/lib:ro"
+}
+
+# write_empty_wheel DIRECTORY NAME VERSION
+write_empty_wheel() {
+    .venv/bin/python - "$@" <<'END'
+import sys
+from zipfile import ZipFile
+
+directory, name, version = sys.argv[1:]
+info = f"{name}-{version}.dist-info"
+with ZipFile(f"{directory}/{name}-{version}-py3-none-any.whl", "w") as wheel:
+    wheel.writestr(f"{name}/version.py", f"__version__ = '{version}'\n")
+    wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+    wheel.writestr(f"{info}/RECORD", "")
+END
 }
 
 [[ $# == 1 ]] || die "usage: scripts/packages.sh wheel|dist|deb|all"
