@@ -62,31 +62,49 @@ pub fn save_checkpoint(path: &Path) {
     checkpoint::save(path, &contents).unwrap();
 }
 
-/// Mutates the files of a checkpoint and updates their hashes, as an attacker would.
+/// A checkpoint whose files are replaced, with their hashes, as an attacker would.
+pub struct OpenToAttack<'a> {
+    path: &'a Path,
+    manifest: String,
+}
+
+impl<'a> OpenToAttack<'a> {
+    pub fn new(path: &'a Path) -> Self {
+        let manifest = fs::read_to_string(path.join("checkpoint.json")).unwrap();
+        Self { path, manifest }
+    }
+
+    pub fn read(&self, name: &str) -> Vec<u8> {
+        fs::read(self.path.join(name)).unwrap()
+    }
+
+    /// Writes the file `name`, which was `whole`, and no other one is changed.
+    pub fn replace(&self, name: &str, whole: &[u8], bytes: &[u8]) {
+        let entry = |bytes: &[u8]| {
+            let hash = sha256(bytes).unwrap();
+            format!("\"bytes\": {},\n      \"sha256\": \"{hash}\"", bytes.len())
+        };
+        let (start, _) = self.manifest.rsplit_once("\"sha256\"").unwrap();
+        let unsealed = start.replace(&entry(whole), &entry(bytes)) + "\"sha256\": \"\"\n}\n";
+        let seal = format!("\"sha256\": \"{}\"\n}}\n", sha256(unsealed.as_bytes()).unwrap());
+        let sealed = unsealed.replace("\"sha256\": \"\"\n}\n", &seal);
+        fs::write(self.path.join("checkpoint.json"), sealed).unwrap();
+        fs::write(self.path.join(name), bytes).unwrap();
+    }
+}
+
 #[test]
 fn checkpoints() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("best");
     save_checkpoint(&path);
-    let manifest = fs::read_to_string(path.join("checkpoint.json")).unwrap();
+    let files = OpenToAttack::new(&path);
     for name in
         ["config.yaml", "vocabulary.json", "progress.json", "model.safetensors", "raw.safetensors"]
     {
-        let whole = fs::read(path.join(name)).unwrap();
-        let entry = |bytes: &[u8]| {
-            let hash = sha256(bytes).unwrap();
-            format!("\"bytes\": {},\n      \"sha256\": \"{hash}\"", bytes.len())
-        };
+        let whole = files.read(name);
         fuzz(&format!("checkpoints, {name}"), std::slice::from_ref(&whole), |bytes| {
-            let (start, _) = manifest.rsplit_once("\"sha256\"").unwrap();
-            let unsealed = start.replace(&entry(&whole), &entry(bytes)) + "\"sha256\": \"\"\n}\n";
-            let seal = format!("\"sha256\": \"{}\"\n}}\n", sha256(unsealed.as_bytes()).unwrap());
-            fs::write(
-                path.join("checkpoint.json"),
-                unsealed.replace("\"sha256\": \"\"\n}\n", &seal),
-            )
-            .unwrap();
-            fs::write(path.join(name), bytes).unwrap();
+            files.replace(name, &whole, bytes);
             let Ok(checkpoint) = Checkpoint::open(&path) else { return false };
             checkpoint.progress().is_ok()
                 && checkpoint.optimizer_state().is_ok()

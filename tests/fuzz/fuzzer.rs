@@ -9,6 +9,11 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::{Config, TestRunner};
 
+use crate::allocations::with_largest;
+
+/// Maximum number of bytes that reading a file may allocate at once.
+const ALLOCATION_LIMIT: usize = 64 << 20;
+
 /// A mutation of a file.
 #[derive(Clone, Debug)]
 enum Mutation {
@@ -98,6 +103,14 @@ pub fn fuzz(target: &str, corpus: &[Vec<u8>], read: impl Fn(&[u8]) -> bool) {
     let seconds = env::var("FUZZ_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
     let time = Duration::from_secs_f64(seconds.unwrap_or(0.3));
     assert!(corpus.iter().all(|file| read(file)), "{target}: a valid file is rejected");
+    let slowest = Cell::new(Duration::ZERO);
+    let read = |bytes: &[u8]| {
+        let start = Instant::now();
+        let (accepted, largest) = with_largest(|| read(bytes));
+        assert!(largest <= ALLOCATION_LIMIT, "{largest} bytes are allocated at once");
+        slowest.set(slowest.get().max(start.elapsed()));
+        accepted
+    };
     let start = Instant::now();
     let (mut files, mut accepted) = (0_u64, 0_u64);
     let strategy = (any::<Index>(), vec(mutation(), 1..9));
@@ -115,6 +128,7 @@ pub fn fuzz(target: &str, corpus: &[Vec<u8>], read: impl Fn(&[u8]) -> bool) {
         let (more, good) = counts.get();
         (files, accepted) = (files + more, accepted + good);
     }
-    println!("{target}: {files} files, {accepted} accepted, {:.1} s", time.as_secs_f64());
+    let (time, slowest) = (time.as_secs_f64(), slowest.get().as_secs_f64());
+    println!("{target}: {files} files, {accepted} accepted, {time:.1} s, slowest {slowest:.3} s");
     assert!(accepted < files, "{target}: every mutated file is accepted");
 }
