@@ -43,6 +43,7 @@
 //! - [`evaluation`], [`interchange`], [`plot`], [`prediction`], [`tables`]
 //! - [`explanation`], [`fetch`], [`sweep`], [`tensorboard`]
 //! - [`serve`], [`train`]
+//! - [`pretrain`]
 //! - [`cli`]
 
 #![warn(missing_docs)]
@@ -72,6 +73,8 @@ pub mod output;
 #[cfg(feature = "train")]
 pub mod plot;
 pub mod prediction;
+#[cfg(feature = "train")]
+pub mod pretrain;
 pub mod random;
 pub mod run;
 #[cfg(feature = "serve")]

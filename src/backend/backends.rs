@@ -5,13 +5,14 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
 
+use super::language_model::{LanguageModelLearner, LanguageModelSettings};
 use super::learner::{Inference, Learner};
 use super::memory::Concurrency;
 use crate::config::{BackendKind, Config, ConfigError, TrainConfig};
 use crate::data::Dataset;
 use crate::distributed::Collective;
 use crate::model::quantization::dequantized;
-use crate::model::{ModelSpec, NamedTensor, StoredTensor};
+use crate::model::{LanguageModelSpec, ModelSpec, NamedTensor, StoredTensor};
 use crate::objective::Objective;
 use crate::system::device::{DeviceChoice, DriverDevice};
 use crate::system::processes::LaunchedProcess;
@@ -50,6 +51,21 @@ pub trait Backend: fmt::Display {
         objective: &Objective,
         weights: Vec<NamedTensor>,
     ) -> anyhow::Result<Box<dyn Learner>>;
+
+    /// Creates a language model that starts training from these weights.
+    ///
+    /// # Errors
+    /// Returns an error if the weights do not fit the model, or if the backend does not train language models.
+    fn language_model(
+        &self,
+        spec: &LanguageModelSpec,
+        settings: LanguageModelSettings,
+        weights: Vec<NamedTensor>,
+    ) -> anyhow::Result<Box<dyn LanguageModelLearner>> {
+        let _ = (spec, settings, weights);
+        Err(ConfigError::new("this backend does not train language models; set backend: native")
+            .into())
+    }
 
     /// Returns the value of the field `backend` that selects this backend.
     fn kind(&self) -> BackendKind;

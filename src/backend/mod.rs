@@ -6,6 +6,7 @@ mod backends;
 mod choice;
 mod distributed;
 pub mod kernel;
+mod language_model;
 mod learner;
 mod memory;
 pub mod native;
@@ -17,6 +18,9 @@ pub use averaging::{Averaging, is_average_state};
 pub use backends::{Backend, Backends, Compute, LibtorchDevices};
 pub use choice::{WithoutLibtorch, note_unused_gpu, start, start_training};
 pub use distributed::{GatheredRows, compute_distributed};
+pub use language_model::{
+    LanguageModelBatch, LanguageModelLearner, LanguageModelSettings, LanguageModelStats,
+};
 pub use learner::{BatchLoss, Inference, LOSS_SCALE, Learner, PreparedBatch, Preparer, StepStats};
 pub use memory::{Concurrency, LargestBatch, MemoryEstimate};
 pub use optimizer_state::{counts_steps, state_in_order, state_names};

@@ -61,11 +61,6 @@ impl Config {
                 faults.push((field.into(), message.into()));
             }
         }
-        if data.unlabelled.is_some() && !self.train.has_unlabelled_terms() {
-            let message = "has no effect without train.virtual_adversarial.epsilon or \
-                           train.entropy_weight; set one of them, or remove it";
-            faults.push(("data.unlabelled".into(), message.into()));
-        }
         if data.shard && self.train.token_budget == Some(AutoNumber::Auto) {
             let message = "auto needs all texts in one process, and data.shard divides them; set a number, or use \
                            train.batch_size";

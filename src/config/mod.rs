@@ -44,11 +44,12 @@ pub use schema::{
     Activation, AdadeltaConfig, AdamConfig, AdversarialConfig, AverageConfig, AverageMethod,
     BackendKind, BrokenLines, CacheUse, CollectiveKind, Config, DataConfig, DistillationConfig,
     EarlyStoppingConfig, EmbeddingConfig, EmbeddingInitialization, Format, HeadConfig,
-    Initialization, Input, Inputs, Labelling, LossKind, LstmConfig, ModelConfig, NgramWeighting,
-    NgramsConfig, OptimizerKind, PadSide, Pooling, Poolings, Precision, Quoting, RmspropConfig,
-    ScheduleConfig, ScheduleKind, SgdConfig, SplitConfig, SplitMethod, TensorboardConfig,
-    TextConfig, TokenizerKind, TokenizerSetting, TrainConfig, Truncate, UnfreezeConfig,
-    UnseenLabels, VirtualAdversarialConfig, defaults,
+    Initialization, Input, Inputs, Labelling, LanguageModelConfig, LossKind, LstmConfig,
+    ModelConfig, NgramWeighting, NgramsConfig, OptimizerKind, PadSide, Pooling, Poolings,
+    Precision, PretrainConfig, Quoting, RmspropConfig, ScheduleConfig, ScheduleKind, SgdConfig,
+    SplitConfig, SplitMethod, TensorboardConfig, TextConfig, TokenizerKind, TokenizerSetting,
+    TrainConfig, Truncate, UnfreezeConfig, UnseenLabels, VectorsConfig, VectorsMethod,
+    VirtualAdversarialConfig, defaults,
 };
 pub use suggestions::field_of_argument;
 pub use sweep::Point;

@@ -40,7 +40,7 @@ pub use formats::{
     json_object, json_text, limits, read_records, read_texts, spelled, suggestion,
 };
 pub use load::{
-    FileExamples, TrainingData, has_several_labels, load, load_split, load_training,
+    FileExamples, TrainingData, has_several_labels, load, load_split, load_texts, load_training,
     load_unlabelled, training_overlap,
 };
 pub use sharding::{Sharing, agree};

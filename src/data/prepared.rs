@@ -111,7 +111,10 @@ impl PreparedData {
         start: Instant,
         sharing: Sharing,
     ) -> anyhow::Result<Self> {
-        let unlabelled = data::load_unlabelled(&resolved.config, sharing)?;
+        let unlabelled = match resolved.config.train.has_unlabelled_terms() {
+            true => data::load_unlabelled(&resolved.config, sharing)?,
+            false => None,
+        };
         let mut fingerprints = splits.fingerprints();
         fingerprints.unlabelled = unlabelled.as_ref().map(Examples::text_fingerprint);
         let encode = |examples: &Examples| examples.clone().encoded(&encoders);

@@ -54,7 +54,7 @@ pub fn initial_weights(spec: &ModelSpec, seed: u64) -> anyhow::Result<Vec<NamedT
     Ok(parameters(spec)?.into_iter().map(draw).collect())
 }
 
-fn keras(role: Role, shape: &[usize], seed: u64) -> Vec<f32> {
+pub(super) fn keras(role: Role, shape: &[usize], seed: u64) -> Vec<f32> {
     let glorot = || (6.0 / (shape[0] + shape[1]) as f32).sqrt();
     match role {
         Role::Embedding { .. } => uniform_between(shape, 0.05, seed),
@@ -116,7 +116,7 @@ fn uniform_between(shape: &[usize], bound: f32, seed: u64) -> Vec<f32> {
 }
 
 /// Draws values from a normal distribution with mean 0 and variance 1.
-fn normals(shape: &[usize], seed: u64) -> Vec<f32> {
+pub(super) fn normals(shape: &[usize], seed: u64) -> Vec<f32> {
     draw(shape, |index| normal(seed, index) as f32)
 }
 

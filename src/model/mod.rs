@@ -3,6 +3,7 @@
 
 pub mod branch_scales;
 pub mod initialization;
+mod language_model;
 pub mod naive_bayes;
 pub mod named_tensors;
 pub mod parameters;
@@ -12,6 +13,7 @@ pub mod summary;
 pub mod transfer;
 
 pub use initialization::initial_weights;
+pub use language_model::LanguageModelSpec;
 pub use named_tensors::NamedTensor;
 pub use parameters::{ModelSpec, Parameter, Role, parameters};
 pub use quantization::{QuantizedTensor, StoredTensor};

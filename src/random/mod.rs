@@ -14,6 +14,8 @@ pub enum SeedPurpose {
     WordVectors(usize),
     /// Order of the unlabelled texts, and dropout on them.
     Unlabelled,
+    /// Choice of the texts that are held out from pre-training.
+    HeldOut,
 }
 
 /// Derives the seed for a purpose from the seed of a run. It depends on nothing else, so a resumed
@@ -25,6 +27,7 @@ pub fn derive_seed(seed: u64, purpose: SeedPurpose) -> u64 {
         SeedPurpose::Dropout(step) => (3, step),
         SeedPurpose::WordVectors(input) => (4, input as u64),
         SeedPurpose::Unlabelled => (5, 0),
+        SeedPurpose::HeldOut => (6, 0),
     };
     absorb(mix(seed), [kind, number])
 }

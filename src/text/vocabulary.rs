@@ -1,5 +1,6 @@
 //! Maps words to ids in the same way as `keras.datasets.imdb`.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 
 use anyhow::ensure;
@@ -7,7 +8,7 @@ use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
 use super::TokenizedTexts;
-use super::word_counts::count_words;
+use super::word_counts::{CountedWord, count_words};
 use crate::config::TextConfig;
 
 /// Id of padding.
@@ -43,7 +44,35 @@ impl Vocabulary {
         config: &TextConfig,
     ) -> anyhow::Result<Self> {
         let frequent = |count: u64| count >= config.min_count.max(1);
-        let mut ranked = count_words(tokenized, texts, frequent)?;
+        Self::rank(count_words(tokenized, texts, frequent)?, config)
+    }
+
+    /// Counts the words of the texts at these indices of several sources together. See [`Vocabulary::count`].
+    ///
+    /// # Errors
+    /// Returns an error if no word is frequent enough.
+    pub fn count_together(
+        sources: &[(&TokenizedTexts, &[u32])],
+        config: &TextConfig,
+    ) -> anyhow::Result<Self> {
+        let mut sums: FxHashMap<Cow<str>, (u64, (usize, u64))> = FxHashMap::default();
+        for (index, (tokenized, texts)) in sources.iter().enumerate() {
+            let texts = texts.iter().map(|text| *text as usize);
+            for CountedWord { word, count, first } in count_words(tokenized, texts, |_| true)? {
+                sums.entry(word).or_insert((0, (index, first))).0 += count;
+            }
+        }
+        sums.retain(|_, (count, _)| *count >= config.min_count.max(1));
+        // Only the order of the first occurrences matters.
+        let mut words: Vec<_> = sums.into_iter().collect();
+        words.par_sort_unstable_by_key(|(_, (_, first))| *first);
+        let counted =
+            (0..).zip(words).map(|(first, (word, (count, _)))| CountedWord { word, count, first });
+        Self::rank(counted.collect(), config)
+    }
+
+    /// Keeps the most frequent of these words, up to `text.vocabulary_size` ids.
+    fn rank(mut ranked: Vec<CountedWord>, config: &TextConfig) -> anyhow::Result<Self> {
         ranked.par_sort_unstable_by_key(|word| (Reverse(word.count), word.first));
         ranked.truncate(config.vocabulary_size.saturating_sub(SPECIAL.len()));
         ensure!(
@@ -170,6 +199,19 @@ mod tests {
         assert_eq!(build("min_count: 2").unwrap().len(), 6);
         assert_eq!(build("min_count: 1, vocabulary_size: 5").unwrap().len(), 5);
         assert!(build("min_count: 4").unwrap_err().to_string().contains("text.min_count"));
+    }
+
+    #[test]
+    fn sources_are_counted_as_if_they_were_one() {
+        let config = text_config("min_count: 2");
+        let (first, second) = (texts(&["b a x", "z c"]), texts(&["a c d", "d c y"]));
+        let tokenized = [&first, &second].map(|texts| TokenizedTexts::from_texts(texts, &config));
+        let sources: Vec<(&TokenizedTexts, &[u32])> =
+            tokenized.iter().map(|texts| (texts, &[0, 1][..])).collect();
+        let together = Vocabulary::count_together(&sources, &config).unwrap();
+        let all = [first, second].concat();
+        assert_eq!(together, Vocabulary::build(&all, &config).unwrap());
+        assert_eq!(together.regular_words().collect::<Vec<_>>(), ["c", "a", "d"]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod data;
 mod inputs;
 mod model;
 mod pooling;
+mod pretrain;
 mod text;
 mod train;
 
@@ -20,6 +21,7 @@ pub use model::{
     ModelConfig, NgramWeighting, NgramsConfig,
 };
 pub use pooling::{Pooling, Poolings};
+pub use pretrain::{LanguageModelConfig, PretrainConfig, VectorsConfig, VectorsMethod};
 pub use text::{PadSide, TextConfig, TokenizerKind, TokenizerSetting, Truncate};
 pub use train::{
     AdadeltaConfig, AdamConfig, AdversarialConfig, AverageConfig, AverageMethod, CollectiveKind,
@@ -60,6 +62,8 @@ section! {
         inputs: Inputs = Inputs::default();
         /// Training: batches, optimizer, regularization, stopping and logging.
         train: TrainConfig;
+        /// Learning from text without labels: the training examples and the texts in data.unlabelled.
+        pretrain: PretrainConfig;
         /// Compute backend. native: the built-in kernel, which runs on the CPU. libtorch: PyTorch's
         /// C++ library, on the CPU or a CUDA device. auto: native on the CPU, where it is faster,
         /// and libtorch on CUDA.

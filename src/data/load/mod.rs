@@ -269,11 +269,7 @@ impl FileExamples {
 pub fn load_unlabelled(config: &Config, sharing: Sharing) -> anyhow::Result<Option<Examples>> {
     let Some(path) = &config.data.unlabelled else { return Ok(None) };
     let read = || -> anyhow::Result<Examples> {
-        let source = read_nonempty_source(path, config, Labels::Ignored, sharing)?;
-        let mut texts = all_rows(source, Targets::default(), &config.data);
-        ensure_texts(&texts, "unlabelled", config)?;
-        let learned = learn_subwords(&texts, config)?;
-        split_pieces(&mut [&mut texts], config, &learned)?;
+        let mut texts = load_texts(path, config, sharing)?;
         let total = texts.len();
         texts.rows = short_rows(&texts, config);
         let dropped = total - texts.len();
@@ -288,6 +284,20 @@ pub fn load_unlabelled(config: &Config, sharing: Sharing) -> anyhow::Result<Opti
         Ok(texts)
     };
     read().context("data.unlabelled").map(Some)
+}
+
+/// Reads the texts of the file, directory or pattern `path`, whatever their labels. Other processes may share the
+/// work.
+///
+/// # Errors
+/// Returns an error if they cannot be read, or all are empty.
+pub fn load_texts(path: &Path, config: &Config, sharing: Sharing) -> anyhow::Result<Examples> {
+    let source = read_nonempty_source(path, config, Labels::Ignored, sharing)?;
+    let mut texts = all_rows(source, Targets::default(), &config.data);
+    ensure_texts(&texts, "unlabelled", config)?;
+    let learned = learn_subwords(&texts, config)?;
+    split_pieces(&mut [&mut texts], config, &learned)?;
+    Ok(texts)
 }
 
 /// Returns an error if all texts of all inputs are empty. The split would otherwise report them, as texts

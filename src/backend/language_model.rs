@@ -1,0 +1,100 @@
+//! The trait of language models in training.
+
+use crate::model::NamedTensor;
+
+/// Consecutive tokens of several texts that are read side by side.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LanguageModelBatch {
+    /// Ids of each direction, [B, T + 1] in row-major order, in the order in which the direction reads them: it
+    /// reads the first T and predicts the last T. Row r continues row r of the batch before.
+    pub ids: Vec<Vec<u32>>,
+    /// Number of texts B that are read side by side.
+    pub rows: usize,
+}
+
+impl LanguageModelBatch {
+    /// Number of tokens T that are predicted in each row.
+    pub fn steps(&self) -> usize {
+        (self.ids[0].len() / self.rows.max(1)).saturating_sub(1)
+    }
+
+    /// Number of predicted tokens of each direction.
+    pub fn tokens(&self) -> usize {
+        self.rows * self.steps()
+    }
+}
+
+/// Settings of the training of a language model.
+#[derive(Clone, Debug)]
+pub struct LanguageModelSettings {
+    /// Number of texts B that are read side by side.
+    pub rows: usize,
+    /// Number of random words that each prediction is compared with.
+    pub negatives: usize,
+    /// Number of occurrences of each id in the texts, `[V]`.
+    pub counts: Vec<u64>,
+    /// Dropout rate of the hidden states before the projection.
+    pub dropout: f64,
+    /// Maximum norm of the whole gradient; `None`: no clipping.
+    pub gradient_clip: Option<f64>,
+    /// Number of shards of rows. Rounding depends on it, but not on the number of threads.
+    pub shards: usize,
+    /// Random seed of the negatives and of dropout.
+    pub seed: u64,
+}
+
+/// Measurements of a step of a language model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LanguageModelStats {
+    /// Mean training loss of each direction in nats per token: that of the sampled softmax.
+    pub losses: Vec<f64>,
+    /// Norm of the whole gradient before clipping.
+    pub gradient_norm: f64,
+}
+
+impl LanguageModelStats {
+    /// Returns true if no number is infinite or NaN.
+    pub fn is_finite(&self) -> bool {
+        self.gradient_norm.is_finite() && self.losses.iter().all(|loss| loss.is_finite())
+    }
+}
+
+/// A language model that is being trained, with one LSTM for each direction
+/// ([`LanguageModelSpec`](crate::model::LanguageModelSpec)).
+pub trait LanguageModelLearner: Send {
+    /// Performs a training step: sampled softmax over shared negatives (Jean et al. 2015), truncated backpropagation
+    /// through time from the states after the last step, and Adam. The step with number `step`, from 0, draws its
+    /// own negatives and dropout. Skips the update if the loss or the gradient is not finite.
+    ///
+    /// # Errors
+    /// Returns the backend's own errors.
+    fn step(
+        &mut self,
+        batch: &LanguageModelBatch,
+        step: u64,
+        learning_rate: f64,
+    ) -> anyhow::Result<LanguageModelStats>;
+
+    /// Computes the sum of the negative log-probabilities of the predicted ids in nats, for each direction, with the
+    /// softmax over the whole vocabulary. Texts start with a state of zero if `starts`, and otherwise continue the
+    /// last batch of this method. The states of training stay as they are.
+    ///
+    /// # Errors
+    /// Returns the backend's own errors.
+    fn score(&mut self, batch: &LanguageModelBatch, starts: bool) -> anyhow::Result<Vec<f64>>;
+
+    /// Sets the states of training to zero.
+    fn reset_states(&mut self);
+
+    /// Returns all weights, with the names of the specification.
+    fn weights(&self) -> Vec<NamedTensor>;
+
+    /// Returns the state of the optimizer, with the names of `torch.optim`, and the states of training.
+    fn optimizer_state(&mut self) -> Vec<NamedTensor>;
+
+    /// Loads the result of [`LanguageModelLearner::optimizer_state`].
+    ///
+    /// # Errors
+    /// Returns an error if it belongs to another model.
+    fn load_optimizer_state(&mut self, state: Vec<NamedTensor>) -> anyhow::Result<()>;
+}

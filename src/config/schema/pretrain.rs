@@ -1,0 +1,96 @@
+//! The section `pretrain`.
+
+use crate::config::fields::section;
+use crate::config::types::{Every, Portion};
+use crate::config::value::{above, at_least, between, choice};
+
+section! {
+    /// Learning from text without labels: the training examples and the texts in data.unlabelled.
+    pub struct PretrainConfig {
+        /// Texts that are not trained on but measure the perplexity of language models: a fraction of
+        /// all texts, or their number.
+        held_out: Portion = Portion::Fraction(0.01);
+        /// Word vectors, which lstmtext vectors learns.
+        vectors: VectorsConfig;
+        /// Language models, which lstmtext pretrain trains.
+        language_model: LanguageModelConfig;
+    }
+}
+
+section! {
+    /// Word vectors of size model.embedding.size, learned with negative sampling (Mikolov et al. 2013).
+    pub struct VectorsConfig {
+        /// Method. cbow: predict a word from the mean of the vectors of its neighbours. skipgram:
+        /// predict each neighbour from the word, which takes longer and is better for rare words.
+        method: VectorsMethod = VectorsMethod::Cbow;
+        /// Maximum distance of a neighbour in tokens. The distance of each position is drawn uniformly
+        /// from 1 to this number, so near neighbours count more.
+        window: usize = 5, between(1.0, 1_000.0);
+        /// Number of random words that each prediction is compared with. They are drawn in proportion
+        /// to count^0.75.
+        negatives: usize = 5, between(1.0, 1_000.0);
+        /// Number of passes over the texts.
+        epochs: usize = 5, between(1.0, 100_000.0);
+        /// Frequency above which occurrences of a word are skipped at random (subsampling): of a word
+        /// with frequency f, the fraction sqrt(sample / f) + sample / f is kept. 0: no word is skipped.
+        sample: f64 = 1e-3, between(0.0, 1.0);
+        /// Learning rate of the first step; it falls linearly to 0. null: 0.05 for cbow, 0.025 for
+        /// skipgram.
+        learning_rate: Option<f64> = None, above(0.0);
+    }
+}
+
+impl VectorsConfig {
+    /// Learning rate of the first step. Its default depends on the method.
+    pub fn learning_rate(&self) -> f64 {
+        self.learning_rate.unwrap_or(match self.method {
+            VectorsMethod::Cbow => 0.05,
+            VectorsMethod::Skipgram => 0.025,
+        })
+    }
+}
+
+choice! {
+    /// Method of learning word vectors.
+    pub enum VectorsMethod {
+        /// Continuous bag of words.
+        Cbow = "cbow",
+        /// Skip-gram.
+        Skipgram = "skipgram",
+    }
+}
+
+section! {
+    /// Language models: an LSTM that predicts the next word, and with model.lstm.bidirectional another one
+    /// that predicts the word before. Both share the embedding of model.embedding, which is also that of
+    /// the output (tied weights), and have model.lstm.units units. train.seed is the random seed.
+    pub struct LanguageModelConfig {
+        /// Number of passes over the texts.
+        epochs: usize = 1, between(1.0, 1_000_000.0);
+        /// Number of texts that are read side by side.
+        batch_size: usize = 64, between(1.0, 100_000.0);
+        /// Number of tokens of a step of training in each of them. The states are carried over to the
+        /// next step, but gradients are not (truncated backpropagation through time).
+        sequence_length: usize = 64, between(1.0, 100_000.0);
+        /// Number of random words that the next word is compared with (sampled softmax, Jean et al.
+        /// 2015), which all positions of a step share. They are drawn in proportion to count^0.75, and
+        /// the logits are corrected by the logarithms of their expected counts.
+        negatives: usize = 1_000, between(1.0, 1_000_000.0);
+        /// Learning rate of the first step; it falls linearly to 0. The optimizer is Adam with
+        /// beta2 0.99.
+        learning_rate: f64 = 0.003, above(0.0);
+        /// Maximum norm of the gradients of all parameters together. null: no clipping.
+        gradient_clip: Option<f64> = Some(1.0), above(0.0);
+        /// Dropout rate of the hidden states before the output layer.
+        dropout: f64 = 0.0, between(0.0, 0.99);
+        /// Maximum number of tokens of held-out texts that measure the perplexity after an epoch, or
+        /// between. The perplexity is that of the whole vocabulary.
+        validation_tokens: u64 = 50_000, at_least(1.0);
+        /// Validation interval: every epoch, or a number of steps.
+        validate_every: Every = Every::Epoch;
+        /// Number of validations without an improvement after which training stops. null: never.
+        patience: Option<usize> = None, at_least(1.0);
+        /// Interval between writes of the checkpoint last/: every epoch, or a number of steps.
+        checkpoint_every: Every = Every::Epoch;
+    }
+}
