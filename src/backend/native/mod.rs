@@ -14,6 +14,7 @@ mod ngrams;
 mod optimizer;
 mod perturbation;
 mod process_sum;
+mod row_numbers;
 mod shard_sum;
 mod shard_tree;
 mod sharding;

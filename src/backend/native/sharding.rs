@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::dropout::{Dropout, Position};
 use super::ngrams::BatchNgrams;
+use super::row_numbers::{RowNumbers, sort_words};
 use super::shard_tree::shards_of;
 use crate::backend::kernel::Layout;
 use crate::config::{Input, Inputs, PadSide};
@@ -106,38 +107,6 @@ pub struct BatchSharder {
     worker: Worker,
     /// Row numbers of the words of each input.
     row_numbers: Vec<RowNumbers>,
-}
-
-/// Numbers distinct words in the order in which they first occur. Starting over takes constant time.
-struct RowNumbers {
-    round: u32,
-    /// Last round in which each word occurred, and its number in that round.
-    last_seen: Vec<(u32, u32)>,
-}
-
-impl RowNumbers {
-    fn new(vocabulary_size: usize) -> Self {
-        Self { round: 0, last_seen: vec![(0, 0); vocabulary_size] }
-    }
-
-    /// Starts over from 0.
-    fn reset(&mut self) {
-        self.round = self.round.wrapping_add(1);
-        if self.round == 0 {
-            self.last_seen.fill((0, 0));
-            self.round = 1;
-        }
-    }
-
-    /// Returns the number of a word, and adds a new word to `words`.
-    fn get_or_add(&mut self, word: u32, words: &mut Vec<u32>) -> u32 {
-        let last_seen = &mut self.last_seen[word as usize];
-        if last_seen.0 != self.round {
-            *last_seen = (self.round, words.len() as u32);
-            words.push(word);
-        }
-        last_seen.1
-    }
 }
 
 impl BatchSharder {
@@ -311,18 +280,6 @@ pub fn single_text(input_index: usize, input: &Input, corpus: &Corpus, example: 
     let block = sequence_block(input_index, input, (corpus, &[example], &[0]), None, false, row_of);
     let union_rows = (0..words.len() as u32).collect();
     ShardTexts { words, union_rows, blocks: vec![block], shared_padding: 0 }
-}
-
-/// Sorts words. Returns the new index of each word.
-fn sort_words(words: &mut [u32]) -> Vec<u32> {
-    let mut order: Vec<u32> = (0..words.len() as u32).collect();
-    order.sort_unstable_by_key(|index| words[*index as usize]);
-    let mut ranks = vec![0; words.len()];
-    for (rank, index) in order.into_iter().enumerate() {
-        ranks[index as usize] = rank as u32;
-    }
-    words.sort_unstable();
-    ranks
 }
 
 /// Returns true if the states of padding in front are computed once for all texts. The LSTM must be
