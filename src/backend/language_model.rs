@@ -75,13 +75,14 @@ pub trait LanguageModelLearner: Send {
         learning_rate: f64,
     ) -> anyhow::Result<LanguageModelStats>;
 
-    /// Computes the sum of the negative log-probabilities of the predicted ids in nats, for each direction, with the
-    /// softmax over the whole vocabulary. Texts start with a state of zero if `starts`, and otherwise continue the
-    /// last batch of this method. The states of training stay as they are.
+    /// Computes the sum of the negative log-probabilities of the predicted ids of each row in nats, `[B]` for each
+    /// direction, with the softmax over the whole vocabulary. Rows start with a state of zero if `starts`, and
+    /// otherwise continue those of the last batch of this method. There may be any number of rows. The states of
+    /// training stay as they are.
     ///
     /// # Errors
     /// Returns the backend's own errors.
-    fn score(&mut self, batch: &LanguageModelBatch, starts: bool) -> anyhow::Result<Vec<f64>>;
+    fn score(&mut self, batch: &LanguageModelBatch, starts: bool) -> anyhow::Result<Vec<Vec<f64>>>;
 
     /// Sets the states of training to zero.
     fn reset_states(&mut self);

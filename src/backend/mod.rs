@@ -23,6 +23,6 @@ pub use language_model::{
 };
 pub use learner::{BatchLoss, Inference, LOSS_SCALE, Learner, PreparedBatch, Preparer, StepStats};
 pub use memory::{Concurrency, LargestBatch, MemoryEstimate};
-pub use optimizer_state::{counts_steps, state_in_order, state_names};
+pub use optimizer_state::{counts_steps, state_in_order, state_names, tensors_in_order};
 pub use random_signs::RandomSigns;
 pub use times::Times;

@@ -44,6 +44,18 @@ pub fn state_in_order(
         config.optimizer.as_str(),
         expected.len()
     );
+    tensors_in_order(expected, state)
+}
+
+/// Returns the tensors of an optimizer state in the order of `expected`, names and shapes. Tensors that are not
+/// expected are ignored.
+///
+/// # Errors
+/// Returns an error if a tensor is missing or has another shape.
+pub fn tensors_in_order(
+    expected: &[(String, Vec<usize>)],
+    state: Vec<NamedTensor>,
+) -> anyhow::Result<Vec<NamedTensor>> {
     let mut given: HashMap<String, NamedTensor> =
         state.into_iter().map(|tensor| (tensor.name.clone(), tensor)).collect();
     let take = |(name, shape): &(String, Vec<usize>)| match given.remove(name) {

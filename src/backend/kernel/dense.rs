@@ -1,5 +1,7 @@
 //! Matrix products and sums over all rows of inputs or gradients at once.
 
+use std::ops::Range;
+
 use pulp::{Simd, WithSimd};
 
 use super::cell::{Cell, GATES, vector_groups};
@@ -140,7 +142,7 @@ pub struct WeightGradient<'a> {
     pub right: &'a [f32],
     /// Number of rows of the gradient, K.
     pub depth: usize,
-    /// Number of columns, a multiple of four vectors.
+    /// Number of columns, a multiple of the lanes.
     pub columns: usize,
 }
 
@@ -151,38 +153,51 @@ impl WithSimd for WeightGradient<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let Self { sum, left, left_stride, right, depth, columns } = self;
-        let tile_width = GATES * S::F32_LANES;
-        let count = right.len() / columns;
-        assert!(columns.is_multiple_of(tile_width) && sum.len() >= depth * columns);
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let (lanes, columns) = (S::F32_LANES, self.columns);
+        assert!(columns.is_multiple_of(lanes) && self.sum.len() >= self.depth * columns);
+        let count = self.right.len() / columns;
         for first in (0..count).step_by(CHUNK) {
-            let chunk = CHUNK.min(count - first);
-            for column in (0..columns).step_by(tile_width) {
-                let values = &right[first * columns + column..];
-                let right = Right { values, row_stride: columns };
-                for_row_tiles!(S, 0..depth, |k, M| {
-                    let mut tile = [[simd.splat_f32s(0.0); GATES]; M];
-                    let at = sum[k * columns + column..].as_mut_ptr();
-                    for m in 0..M {
-                        for n in 0..GATES {
-                            // SAFETY: k + m < depth and column + tile_width <= columns, and `sum`
-                            // holds depth * columns values, as asserted above.
-                            tile[m][n] = unsafe { load::<S>(at, m * columns + n * S::F32_LANES) };
-                        }
-                    }
-                    let values = &left[first * left_stride + k..];
-                    let left = Left { values, row_stride: 1, column_stride: left_stride };
-                    let tile = multiply_add::<S, M, GATES>(simd, tile, left, right, chunk);
-                    for m in 0..M {
-                        for n in 0..GATES {
-                            // SAFETY: As for the load.
-                            unsafe { store::<S>(at, m * columns + n * S::F32_LANES, tile[m][n]) };
-                        }
-                    }
-                });
+            let chunk = first..count.min(first + CHUNK);
+            for (vector, group) in vector_groups(columns / lanes) {
+                let column = vector * lanes;
+                match group {
+                    4 => self.group::<S, 4>(simd, chunk.clone(), column),
+                    2 => self.group::<S, 2>(simd, chunk.clone(), column),
+                    _ => self.group::<S, 1>(simd, chunk.clone(), column),
+                }
             }
         }
+    }
+}
+
+impl WeightGradient<'_> {
+    /// Adds some rows to N vectors of columns of the gradient.
+    #[inline(always)]
+    fn group<S: Simd, const N: usize>(&mut self, simd: S, rows: Range<usize>, column: usize) {
+        let Self { left, left_stride, right, columns, .. } = *self;
+        let values = &right[rows.start * columns + column..];
+        let right = Right { values, row_stride: columns };
+        for_row_tiles!(S, 0..self.depth, |k, M| {
+            let mut tile = [[simd.splat_f32s(0.0); N]; M];
+            let at = self.sum[k * columns + column..].as_mut_ptr();
+            for m in 0..M {
+                for n in 0..N {
+                    // SAFETY: k + m < depth and column + N vectors <= columns, and `sum` holds depth * columns
+                    // values, as the caller has asserted.
+                    tile[m][n] = unsafe { load::<S>(at, m * columns + n * S::F32_LANES) };
+                }
+            }
+            let values = &left[rows.start * left_stride + k..];
+            let left = Left { values, row_stride: 1, column_stride: left_stride };
+            let tile = multiply_add::<S, M, N>(simd, tile, left, right, rows.len());
+            for m in 0..M {
+                for n in 0..N {
+                    // SAFETY: As for the load.
+                    unsafe { store::<S>(at, m * columns + n * S::F32_LANES, tile[m][n]) };
+                }
+            }
+        });
     }
 }
 

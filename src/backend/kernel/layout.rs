@@ -6,7 +6,7 @@ use super::cell::GATES;
 /// Order of the tokens of a block in memory, as in PyTorch's `PackedSequence`: texts sorted by
 /// decreasing length are the rows, and step t of all rows that are still active directly follows
 /// step t − 1. Nothing is padded.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Layout {
     /// First token of each step, and the number of tokens at the end.
     offsets: Vec<usize>,
@@ -52,6 +52,13 @@ impl Layout {
             true => self.offsets[step + 1] - self.offsets[step],
             false => 0,
         }
+    }
+}
+
+impl Default for Layout {
+    /// Returns the layout of no rows.
+    fn default() -> Self {
+        Self::new(&[])
     }
 }
 

@@ -1,5 +1,5 @@
-//! An LSTM layer on the CPU, forward and backward, several times as fast as libtorch's. Equations,
-//! packing and vector instructions belong here; embeddings, pooling and threads do not.
+//! An LSTM layer and a softmax over many words on the CPU, forward and backward, several times as fast as libtorch's.
+//! Equations, packing and vector instructions belong here; embeddings, pooling and threads do not.
 //!
 //! Notation: B rows (texts), T steps, E inputs per step, H hidden units, P hidden units with padding.
 //!
@@ -65,6 +65,24 @@
 //! **Whole vectors.** H units are padded to P, the next multiple of the number of lanes. The weights
 //! of padding units are zero, so their gates are ½, ½, 0, ½ and their states stay zero.
 //!
+//! # Softmax over many words
+//!
+//! A language model ([`Product`], [`SoftmaxGradient`]) compares the query q of each token with the vectors x_w of the
+//! same words: the logits Q Xᵀ of all tokens are one product of large matrices. X is packed once per step in groups of
+//! four vectors of columns, [group, K, 4 · lanes], so that a register tile reads it sequentially; K is cut into pieces
+//! that stay in the L1 cache. A row of logits s and the logit of its target t become
+//!
+//! ```text
+//! m = max(s, t)      Z = Σ_w exp(s_w − m) + exp(t − m)      loss = log Z + m − t
+//! g_w = exp(s_w − m) / Z                                    g_t = exp(t − m) / Z − 1
+//! ```
+//!
+//! in place, and the gradients dQ = G X and dX += Gᵀ Q are two more products. g_t is computed as minus the sum of all
+//! other g, which is exact to the last digits also where the target is nearly certain. Products of a row with the
+//! vector of its own target are separate ([`RowProducts`], [`RowProductsBackward`]). The softmax over a whole
+//! vocabulary keeps m and Z of each row while it goes through tiles of words ([`AddExponentials`]), so the logits are
+//! never in memory all at once.
+//!
 //! # Cost
 //!
 //! Each step of a row takes 8H² floating-point operations in the forward pass, 8H² in the backward
@@ -83,9 +101,11 @@ mod cell;
 mod dense;
 mod instructions;
 mod layout;
+mod matrix;
 mod product;
 mod quantized;
 mod recurrence;
+mod softmax;
 
 pub(crate) use aligned_vec::AlignedVec;
 pub(crate) use cell::{Cell, GATES, packed_index};
@@ -93,8 +113,10 @@ pub(crate) use dense::{BiasGradient, InputGradient, InputProjection, ScatterAdd,
 pub use instructions::Instructions;
 pub(crate) use instructions::mul_add;
 pub(crate) use layout::{ForwardCache, Layout};
+pub(crate) use matrix::{PackedMatrix, Product};
 pub(crate) use quantized::{
     InputScales, IntegerInstructions, QuantizedCell, QuantizedForward, QuantizedProjection,
     QuantizedRows,
 };
 pub(crate) use recurrence::{Backward, Forward, HiddenGradient};
+pub(crate) use softmax::{AddExponentials, RowProducts, RowProductsBackward, SoftmaxGradient};

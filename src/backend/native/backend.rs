@@ -6,14 +6,16 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 
+use super::language_model::NativeLanguageModel;
 use super::learner::{NativeInference, NativeLearner};
 use super::sharding::BLOCK;
 use crate::backend::backends::Backend;
 use crate::backend::kernel::{AlignedVec, Cell, InputProjection, Instructions};
 use crate::backend::learner::{Inference, Learner};
 use crate::backend::memory::Concurrency;
+use crate::backend::{LanguageModelLearner, LanguageModelSettings};
 use crate::config::{BackendKind, TrainConfig};
-use crate::model::{ModelSpec, NamedTensor, StoredTensor};
+use crate::model::{LanguageModelSpec, ModelSpec, NamedTensor, StoredTensor};
 use crate::objective::Objective;
 use crate::output::format::pluralize;
 use crate::system::threads;
@@ -68,6 +70,15 @@ impl Backend for NativeBackend {
         weights: Vec<NamedTensor>,
     ) -> anyhow::Result<Box<dyn Learner>> {
         Ok(Box::new(NativeLearner::new(spec, objective, weights)?))
+    }
+
+    fn language_model(
+        &self,
+        spec: &LanguageModelSpec,
+        settings: LanguageModelSettings,
+        weights: Vec<NamedTensor>,
+    ) -> anyhow::Result<Box<dyn LanguageModelLearner>> {
+        Ok(Box::new(NativeLanguageModel::new(spec, settings, weights)?))
     }
 
     fn kind(&self) -> BackendKind {

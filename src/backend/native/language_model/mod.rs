@@ -1,0 +1,298 @@
+//! Training of language models on the CPU: one LSTM for each direction, tied word vectors, sampled softmax, and Adam.
+//! Reading texts, schedules and checkpoints don't belong here.
+//!
+//! A step of B rows and T tokens per row:
+//!
+//! 1. The rows of each direction are cut into shards ([`shard`]), which threads compute concurrently. Each shard
+//!    numbers its distinct words.
+//! 2. The negatives of the step are drawn, and their vectors packed ([`negatives`]).
+//! 3. For each shard, the layers run forward from the states after the batch before ([`layers`]). The softmax computes
+//!    the loss, its own gradients and that of the hidden states ([`softmax`]), and the layers run backward.
+//! 4. The gradients of the shards are added up in order ([`gradients`]), clipped, and applied ([`adam`]).
+//!
+//! The loss of a direction is the mean over its B · T tokens; the gradient is that of the sum over the directions.
+
+mod adam;
+mod dropout;
+mod gradients;
+mod layers;
+mod model;
+mod negatives;
+mod shard;
+mod softmax;
+mod states;
+#[cfg(test)]
+mod tests;
+
+use anyhow::ensure;
+use rayon::prelude::*;
+
+use self::adam::Adam;
+use self::dropout::StateDropout;
+use self::model::Model;
+use self::negatives::Negatives;
+use self::shard::Shard;
+use self::states::States;
+use super::gradients::Gradients;
+use super::row_numbers::RowNumbers;
+use crate::backend::kernel::Instructions;
+use crate::backend::{
+    LanguageModelBatch, LanguageModelLearner, LanguageModelSettings, LanguageModelStats,
+    tensors_in_order,
+};
+use crate::model::{LanguageModelSpec, NamedTensor};
+
+/// Names of the two kinds of states.
+const STATES: [&str; 2] = ["hidden", "cell"];
+/// Start of the names of the states of training.
+const STATE_PREFIX: &str = "state.";
+
+/// A language model on the CPU that is being trained.
+pub struct NativeLanguageModel {
+    model: Model,
+    settings: LanguageModelSettings,
+    /// Prefix of the names of the input's tensors.
+    prefix: String,
+    adam: Adam,
+    negatives: Negatives,
+    /// States of training of each direction.
+    states: Vec<States>,
+    /// States of [`LanguageModelLearner::score`] of each direction.
+    score_states: Vec<States>,
+    /// Shards of the current batch, those of one direction after the other.
+    shards: Vec<Shard>,
+    row_numbers: RowNumbers,
+    gradients: Gradients,
+}
+
+impl NativeLanguageModel {
+    /// Creates the language model of `spec`, which starts training from these weights.
+    ///
+    /// # Errors
+    /// Returns an error if the weights do not fit the model, or if the settings are not usable.
+    pub fn new(
+        spec: &LanguageModelSpec,
+        settings: LanguageModelSettings,
+        weights: Vec<NamedTensor>,
+    ) -> anyhow::Result<Self> {
+        Self::with_instructions(spec, settings, weights, Instructions::best())
+    }
+
+    fn with_instructions(
+        spec: &LanguageModelSpec,
+        settings: LanguageModelSettings,
+        weights: Vec<NamedTensor>,
+        instructions: Instructions,
+    ) -> anyhow::Result<Self> {
+        let LanguageModelSettings { rows, negatives, counts, dropout, seed, .. } = &settings;
+        ensure!(
+            counts.len() == spec.vocabulary_size,
+            "there are counts of {} words, but the vocabulary has {}",
+            counts.len(),
+            spec.vocabulary_size
+        );
+        ensure!(*rows > 0, "a language model needs at least one row");
+        ensure!((0.0..1.0).contains(dropout), "the dropout rate must be in [0, 1), not {dropout}");
+        let negatives = Negatives::new(counts, *negatives, *seed)?;
+        let model = Model::new(spec, weights, instructions)?;
+        let mut learner = Self {
+            prefix: spec.input.prefix(),
+            adam: Adam::new(&model.weights, instructions),
+            negatives,
+            states: Vec::new(),
+            score_states: Vec::new(),
+            shards: Vec::new(),
+            row_numbers: RowNumbers::new(spec.vocabulary_size),
+            gradients: Gradients::default(),
+            settings,
+            model,
+        };
+        learner.states = learner.zero_states(learner.settings.rows);
+        Ok(learner)
+    }
+
+    /// Returns states of zero of each direction.
+    fn zero_states(&self, rows: usize) -> Vec<States> {
+        let zeros = |direction: &model::Direction| {
+            States::zeros(direction.cells.len(), rows, self.model.padded_units())
+        };
+        self.model.directions.iter().map(zeros).collect()
+    }
+
+    /// Checks a batch, and cuts its rows into shards.
+    fn shard(&mut self, batch: &LanguageModelBatch) -> anyhow::Result<()> {
+        let (rows, directions) = (batch.rows, self.model.directions.len());
+        ensure!(
+            batch.ids.len() == directions,
+            "the batch has {} directions, but the model has {directions}",
+            batch.ids.len()
+        );
+        let steps = batch.steps();
+        for ids in &batch.ids {
+            ensure!(
+                rows > 0 && steps > 0 && ids.len() == rows * (steps + 1),
+                "{} ids are not {rows} rows of at least 2 ids",
+                ids.len()
+            );
+            let vocabulary_size = self.model.vocabulary_size;
+            ensure!(
+                ids.iter().all(|id| (*id as usize) < vocabulary_size),
+                "the batch has an id that is not below the vocabulary size {vocabulary_size}"
+            );
+        }
+        let shards = self.settings.shards.clamp(1, rows);
+        self.shards.resize_with(directions * shards, Shard::default);
+        for (index, shard) in self.shards.iter_mut().enumerate() {
+            let (direction, index) = (index / shards, index % shards);
+            let range = rows * index / shards..rows * (index + 1) / shards;
+            let ids = &batch.ids[direction];
+            shard.begin(direction, range, ids, steps, &mut self.row_numbers);
+        }
+        Ok(())
+    }
+
+    /// Computes the gradients of a step. Returns the mean loss of each direction.
+    fn compute_gradients(
+        &mut self,
+        batch: &LanguageModelBatch,
+        step: u64,
+    ) -> anyhow::Result<Vec<f64>> {
+        ensure!(
+            batch.rows == self.settings.rows,
+            "the batch has {} rows, not {}",
+            batch.rows,
+            self.settings.rows
+        );
+        self.shard(batch)?;
+        self.negatives.draw(step, &self.model);
+        let dropout = StateDropout::new(self.settings.seed, step, self.settings.dropout);
+        let Self { model, negatives, states, shards, .. } = self;
+        let factor = 1.0 / batch.tokens() as f32;
+        shards.par_iter_mut().with_max_len(1).for_each(|shard| {
+            let output_bias = model.values(model.directions[shard.direction].output_bias_index());
+            shard.look_up(model, |word| output_bias[word as usize] - negatives.log_expected(word));
+            model.layers_forward(shard, &states[shard.direction], true);
+            model.sampled_softmax(shard, negatives, &dropout, factor);
+            model.layers_backward(shard);
+        });
+        let mut losses = vec![0.0; model.directions.len()];
+        for shard in &*shards {
+            losses[shard.direction] += shard.sums.loss / batch.tokens() as f64;
+        }
+        // States that are not finite would make all following steps useless.
+        if losses.iter().all(|loss| loss.is_finite()) {
+            shards.iter().for_each(|shard| shard.store_states(&mut states[shard.direction]));
+        }
+        model.collect_gradients(shards, negatives, &mut self.row_numbers, &mut self.gradients);
+        Ok(losses)
+    }
+
+    /// Returns the tensors of the states of training.
+    fn state_tensors(&self) -> Vec<StateTensor> {
+        let mut tensors = Vec::new();
+        for (direction, weights) in self.model.directions.iter().enumerate() {
+            let suffix = if direction == 0 { "" } else { "_reverse" };
+            for (layer, cell) in weights.cells.iter().enumerate() {
+                for (kind, name) in STATES.iter().enumerate() {
+                    let name = format!("{STATE_PREFIX}{}{name}_l{layer}{suffix}", self.prefix);
+                    let shape = vec![self.settings.rows, cell.units];
+                    tensors.push(StateTensor { direction, layer, kind, name, shape });
+                }
+            }
+        }
+        tensors
+    }
+}
+
+/// A tensor of states of training.
+struct StateTensor {
+    direction: usize,
+    layer: usize,
+    /// Index in [`STATES`].
+    kind: usize,
+    name: String,
+    /// [B, H].
+    shape: Vec<usize>,
+}
+
+impl LanguageModelLearner for NativeLanguageModel {
+    fn step(
+        &mut self,
+        batch: &LanguageModelBatch,
+        step: u64,
+        learning_rate: f64,
+    ) -> anyhow::Result<LanguageModelStats> {
+        let losses = self.compute_gradients(batch, step)?;
+        let stats = LanguageModelStats { losses, gradient_norm: self.gradients.norm() };
+        if stats.is_finite() {
+            let factor = match self.settings.gradient_clip {
+                Some(limit) if stats.gradient_norm > limit => (limit / stats.gradient_norm) as f32,
+                _ => 1.0,
+            };
+            self.adam.step(&mut self.model.weights, &self.gradients, learning_rate, factor);
+            self.model.pack();
+        }
+        Ok(stats)
+    }
+
+    fn score(&mut self, batch: &LanguageModelBatch, starts: bool) -> anyhow::Result<Vec<Vec<f64>>> {
+        self.shard(batch)?;
+        let before = self.score_states.first().map_or(0, States::rows);
+        if starts {
+            self.score_states = self.zero_states(batch.rows);
+        } else {
+            ensure!(
+                before == batch.rows,
+                "the batch has {} rows, but the one that it continues has {before}",
+                batch.rows
+            );
+        }
+        let Self { model, score_states: states, shards, .. } = self;
+        let score = |shard: &mut Shard| {
+            let output_bias = model.values(model.directions[shard.direction].output_bias_index());
+            shard.look_up(model, |word| output_bias[word as usize]);
+            model.layers_forward(shard, &states[shard.direction], false);
+            let mut scores = vec![0.0; shard.rows.len()];
+            model.score(shard, &mut scores);
+            scores
+        };
+        // Shards are in the order of directions, then of rows.
+        let scores: Vec<Vec<f64>> = shards.par_iter_mut().with_max_len(1).map(score).collect();
+        shards.iter().for_each(|shard| shard.store_states(&mut states[shard.direction]));
+        let of_directions = scores.chunks(shards.len() / model.directions.len());
+        Ok(of_directions.map(<[Vec<f64>]>::concat).collect())
+    }
+
+    fn reset_states(&mut self) {
+        self.states.iter_mut().for_each(States::reset);
+    }
+
+    fn weights(&self) -> Vec<NamedTensor> {
+        self.model.weights.iter().map(|weight| weight.tensor.clone()).collect()
+    }
+
+    fn optimizer_state(&mut self) -> Vec<NamedTensor> {
+        let states = self.state_tensors().into_iter().map(|tensor| {
+            let StateTensor { direction, layer, kind, name, shape } = tensor;
+            let values = self.states[direction].values(layer, kind, shape[1]);
+            NamedTensor { name, shape, values }
+        });
+        self.adam.state(&self.model.weights).into_iter().chain(states).collect()
+    }
+
+    fn load_optimizer_state(&mut self, state: Vec<NamedTensor>) -> anyhow::Result<()> {
+        let tensors = self.state_tensors();
+        let expected: Vec<_> =
+            tensors.iter().map(|tensor| (tensor.name.clone(), tensor.shape.clone())).collect();
+        let (states, state): (Vec<_>, Vec<_>) =
+            state.into_iter().partition(|tensor| tensor.name.starts_with(STATE_PREFIX));
+        let states = tensors_in_order(&expected, states)?;
+        self.adam.load(&self.model.weights, state)?;
+        for (StateTensor { direction, layer, kind, shape, .. }, tensor) in
+            tensors.into_iter().zip(states)
+        {
+            self.states[direction].set_values(layer, kind, shape[1], &tensor.values);
+        }
+        Ok(())
+    }
+}

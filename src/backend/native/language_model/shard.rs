@@ -1,0 +1,197 @@
+//! The rows of a batch that a thread computes at a time, in one direction: their words and the buffers of a pass over
+//! them. The passes themselves don't belong here.
+
+use std::ops::Range;
+
+use super::model::Model;
+use super::states::States;
+use crate::backend::kernel::{AlignedVec, ForwardCache, Layout};
+use crate::backend::native::branch::CellGradient;
+use crate::backend::native::row_numbers::RowNumbers;
+
+/// Some rows of a batch in one direction, with buffers that are reused from step to step.
+///
+/// A token is a position that is read, and whose successor is predicted. The tokens of a step of all rows stand
+/// together.
+#[derive(Default)]
+pub struct Shard {
+    /// Direction that the shard belongs to.
+    pub direction: usize,
+    /// Rows of the batch, R of them.
+    pub rows: Range<usize>,
+    /// Order of the tokens.
+    pub layout: Layout,
+    /// Distinct words, those that are read first.
+    pub words: Vec<u32>,
+    /// Number of distinct words that are read.
+    pub input_words: usize,
+    /// For each distinct word, true if it is predicted.
+    pub is_target: Vec<bool>,
+    /// Index in `words` of each token, and of the words that follow the last step: [(T + 1) · R].
+    pub word_rows: Vec<u32>,
+    /// 0, 1, 2, …: the rows of inputs that differ from token to token.
+    pub token_rows: Vec<u32>,
+    /// Vectors of the distinct words, [words, E with padding].
+    pub word_table: AlignedVec,
+    /// Added to the logit of each distinct word as a target, `[words]`.
+    pub target_biases: Vec<f32>,
+    /// For each distinct word, its index among the negatives.
+    pub negative_of_word: Vec<Option<usize>>,
+    /// Input projection of the words that are read.
+    pub projected: AlignedVec,
+    /// Gradient of the input projection.
+    pub projected_gradient: AlignedVec,
+    /// Buffers of each layer.
+    pub layers: Vec<LayerBuffers>,
+    /// Gradient dc that is passed from step to step.
+    pub carry: AlignedVec,
+    /// Buffers of the softmax.
+    pub softmax: SoftmaxBuffers,
+    /// Sums of the current step.
+    pub sums: ShardSums,
+}
+
+/// Buffers of a layer.
+#[derive(Default)]
+pub struct LayerBuffers {
+    /// Results of the forward pass.
+    pub cache: ForwardCache,
+    /// Inputs of a layer above the first one, [tokens, P].
+    pub inputs: AlignedVec,
+    /// Input projection of `inputs`.
+    pub projected: AlignedVec,
+    /// Gradient of the hidden state after each token, [tokens, P].
+    pub hidden_gradient: AlignedVec,
+}
+
+/// Buffers of the softmax over a chunk of tokens.
+#[derive(Default)]
+pub struct SoftmaxBuffers {
+    /// Hidden states after dropout, [chunk, P].
+    pub states: AlignedVec,
+    /// Dropout mask, [chunk, P].
+    pub mask: AlignedVec,
+    /// (P h + p) / √E, [chunk, E with padding].
+    pub queries: AlignedVec,
+    /// Gradient of the queries.
+    pub query_gradient: AlignedVec,
+    /// Logits of the negatives, then their gradients.
+    pub logits: AlignedVec,
+    /// Logits of the targets, then their gradients, `[chunk]`.
+    pub targets: Vec<f32>,
+}
+
+/// Loss and gradients of a shard.
+#[derive(Default)]
+pub struct ShardSums {
+    /// Sum of the losses of all tokens.
+    pub loss: f64,
+    /// Gradient of the weights of each layer.
+    pub cells: Vec<CellGradient>,
+    /// Gradient of P / √E, [E, P].
+    pub projection: AlignedVec,
+    /// Gradient of p / √E, `[E]` with padding.
+    pub projection_bias: AlignedVec,
+    /// Gradient of the vectors of the words that are read, [input words, E with padding].
+    pub inputs: AlignedVec,
+    /// Gradient of the vectors of the words as targets, [words, E with padding].
+    pub targets: AlignedVec,
+    /// Gradient of the output biases of the words as targets, `[words]`.
+    pub target_biases: Vec<f32>,
+    /// Gradient of the vectors of the negatives, [negatives, E with padding].
+    pub negatives: AlignedVec,
+    /// Gradient of the output biases of the negatives, `[negatives]` with padding.
+    pub negative_biases: AlignedVec,
+}
+
+impl Shard {
+    /// Starts the rows `rows` of a batch with these ids in this direction, [B, T + 1].
+    pub fn begin(
+        &mut self,
+        direction: usize,
+        rows: Range<usize>,
+        ids: &[u32],
+        steps: usize,
+        row_numbers: &mut RowNumbers,
+    ) {
+        let count = rows.len();
+        if (self.layout.steps(), self.layout.active_rows(0)) != (steps, count) {
+            self.layout = Layout::new(&vec![steps; count]);
+            self.token_rows = (0..(steps * count) as u32).collect();
+        }
+        (self.direction, self.rows) = (direction, rows);
+        row_numbers.reset();
+        self.words.clear();
+        self.word_rows.clear();
+        for step in 0..=steps {
+            if step == steps {
+                self.input_words = self.words.len();
+            }
+            for row in self.rows.clone() {
+                let word = ids[row * (steps + 1) + step];
+                self.word_rows.push(row_numbers.get_or_add(word, &mut self.words));
+            }
+        }
+        self.is_target.clear();
+        self.is_target.resize(self.words.len(), false);
+        for row in &self.word_rows[count..] {
+            self.is_target[*row as usize] = true;
+        }
+    }
+
+    /// Number of tokens.
+    pub fn tokens(&self) -> usize {
+        self.layout.tokens()
+    }
+
+    /// Returns the index in `words` of each token.
+    pub fn inputs(&self) -> &[u32] {
+        &self.word_rows[..self.tokens()]
+    }
+
+    /// Returns the index in `words` of the successor of each token.
+    pub fn targets(&self) -> &[u32] {
+        &self.word_rows[self.rows.len()..]
+    }
+
+    /// Returns the row of the batch and the step of a token.
+    pub fn position(&self, token: usize) -> (usize, usize) {
+        (self.rows.start + token % self.rows.len(), token / self.rows.len())
+    }
+
+    /// Looks up the vectors of the distinct words. `bias` returns what is added to the logit of a target.
+    pub fn look_up(&mut self, model: &Model, bias: impl Fn(u32) -> f32) {
+        let padded_size = model.padded_size();
+        self.word_table.resize(self.words.len() * padded_size);
+        for (row, word) in self.word_table.chunks_exact_mut(padded_size).zip(&self.words) {
+            let (values, padding) = row.split_at_mut(model.size);
+            values.copy_from_slice(model.word_vector(*word));
+            padding.fill(0.0);
+        }
+        self.target_biases.clear();
+        self.target_biases.extend(self.words.iter().map(|word| bias(*word)));
+    }
+}
+
+impl Shard {
+    /// Copies the states after the last step of a pass to those of the direction.
+    pub fn store_states(&self, states: &mut States) {
+        for (layer, buffers) in self.layers.iter().enumerate() {
+            states.store(layer, self.rows.clone(), &buffers.cache);
+        }
+    }
+}
+
+impl LayerBuffers {
+    /// Copies the hidden states after some consecutive tokens of a shard of `rows` rows to `to`, [tokens, P].
+    pub fn copy_states(&self, rows: usize, padded_units: usize, first: usize, to: &mut [f32]) {
+        let ForwardCache { hidden, last_hidden, .. } = &self.cache;
+        // The state after a token is that before the same row's next token.
+        let start = (first + rows) * padded_units;
+        let inner = to.len().min(hidden.len().saturating_sub(start));
+        let (states, last) = to.split_at_mut(inner);
+        states.copy_from_slice(hidden.get(start..start + inner).unwrap_or_default());
+        let start = (start + inner).saturating_sub(hidden.len());
+        last.copy_from_slice(&last_hidden[start..start + last.len()]);
+    }
+}
