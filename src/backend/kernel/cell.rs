@@ -69,13 +69,33 @@ impl Cell {
 
     /// Packs weights in PyTorch's layout: [4H, inputs], [4H, H] and [4H].
     pub fn pack(&mut self, weight_ih: &[f32], weight_hh: &[f32], bias: &[f32]) {
-        let (units, lanes) = (self.units, self.lanes);
-        pack_forward(&mut self.input, weight_ih, self.inputs, units, lanes);
-        pack_forward(&mut self.recurrent, weight_hh, units, units, lanes);
-        pack_forward(&mut self.bias, bias, 1, units, lanes);
-        pack_transposed(&mut self.input_transposed, weight_ih, self.inputs, units, lanes);
-        pack_transposed(&mut self.recurrent_transposed, weight_hh, units, units, lanes);
+        let (forward, backward) = self.packing(weight_ih, weight_hh, bias);
+        forward();
+        backward();
+    }
+
+    /// Returns the two halves of [`Cell::pack`], for the forward and for the backward pass, which threads can run
+    /// concurrently.
+    pub fn packing<'a>(
+        &'a mut self,
+        weight_ih: &'a [f32],
+        weight_hh: &'a [f32],
+        bias: &'a [f32],
+    ) -> (impl FnOnce() + Send + 'a, impl FnOnce() + Send + 'a) {
         debug_assert!(self.bias.len() == self.gates_width());
+        let Self { units, inputs, lanes, .. } = *self;
+        let Self { input, recurrent, bias: packed_bias, .. } = self;
+        let Self { input_transposed, recurrent_transposed, .. } = self;
+        let forward = move || {
+            pack_forward(input, weight_ih, inputs, units, lanes);
+            pack_forward(recurrent, weight_hh, units, units, lanes);
+            pack_forward(packed_bias, bias, 1, units, lanes);
+        };
+        let backward = move || {
+            pack_transposed(input_transposed, weight_ih, inputs, units, lanes);
+            pack_transposed(recurrent_transposed, weight_hh, units, units, lanes);
+        };
+        (forward, backward)
     }
 
     /// Number of gate values of a row, with padding: 4P.

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::model::{EMBEDDING, Model};
 use super::negatives::Negatives;
-use super::shard::Shard;
+use super::shard::{Shard, ShardSums};
 use crate::backend::kernel::{GATES, packed_index};
 use crate::backend::native::gradients::{Gradients, RowGradient};
 use crate::backend::native::row_numbers::{RowNumbers, sort_words};
@@ -13,7 +13,7 @@ impl Model {
     /// Adds up the gradients of all shards, those of one direction after the other, in order.
     pub fn collect_gradients(
         &self,
-        shards: &[Shard],
+        shards: &mut [Shard],
         negatives: &Negatives,
         row_numbers: &mut RowNumbers,
         gradients: &mut Gradients,
@@ -21,33 +21,30 @@ impl Model {
         let (lanes, scale) = (self.instructions.lanes(), self.scale());
         let Gradients { dense, rows, .. } = gradients;
         dense.resize_with(self.weights.len(), Vec::new);
+        add_up(shards);
         let of_directions = shards.chunk_by(|a, b| a.direction == b.direction);
         for (direction, shards) in self.directions.iter().zip(of_directions) {
-            for (layer, cell) in direction.cells.iter().enumerate() {
+            let sums = &shards[0].sums;
+            for ((layer, cell), sums) in direction.cells.iter().enumerate().zip(&sums.cells) {
                 let first = direction.cell_index(layer);
-                let sums = || shards.iter().map(|shard| &shard.sums.cells[layer]);
-                let parts: [(Vec<&[f32]>, usize); 3] = [
-                    (sums().map(|sums| &*sums.input).collect(), cell.inputs),
-                    (sums().map(|sums| &*sums.recurrent).collect(), cell.units),
-                    (sums().map(|sums| &*sums.bias).collect(), 1),
-                ];
-                for (index, (parts, columns)) in (first..).zip(parts) {
-                    unpack(&parts, columns, cell.units, lanes, &mut dense[index]);
+                let parts =
+                    [(&sums.input, cell.inputs), (&sums.recurrent, cell.units), (&sums.bias, 1)];
+                for (index, (sum, columns)) in (first..).zip(parts) {
+                    unpack(sum, columns, cell.units, lanes, &mut dense[index]);
                 }
             }
             let index = direction.projection_index();
             let (units, padded_units) = (direction.cells[0].units, self.padded_units());
-            let sums = || shards.iter().map(|shard| &shard.sums);
-            let parts: Vec<&[f32]> = sums().map(|sums| &*sums.projection).collect();
-            add_rows(&parts, [padded_units, units], scale, &mut dense[index]);
-            let parts: Vec<&[f32]> = sums().map(|sums| &*sums.projection_bias).collect();
-            add_rows(&parts, [self.padded_size(), self.size], scale, &mut dense[index + 1]);
+            unpad(&sums.projection, [padded_units, units], scale, &mut dense[index]);
+            let sizes = [self.padded_size(), self.size];
+            unpad(&sums.projection_bias, sizes, scale, &mut dense[index + 1]);
         }
         rows.resize_with(1 + self.directions.len(), RowGradient::default);
         self.collect_rows(shards, negatives, row_numbers, rows);
     }
 
-    /// Adds up the gradients of the word vectors, and of the output bias of each direction.
+    /// Adds up the gradients of the word vectors, and of the output bias of each direction. The first shard of a
+    /// direction has the sum over its negatives, and the very first one the gradients of all their vectors.
     fn collect_rows(
         &self,
         shards: &[Shard],
@@ -81,10 +78,10 @@ impl Model {
                 let gradients = rows.iter().zip(gradients.chunks_exact(padded_size));
                 gradients.for_each(|(row, gradient)| add(row, gradient));
             }
-            let gradients =
-                rows_of_negatives.iter().zip(shard.sums.negatives.chunks_exact(padded_size));
-            gradients.for_each(|(row, gradient)| add(row, gradient));
         }
+        let of_negatives = shards.first().map_or(&[][..], |shard| &shard.sums.negatives);
+        let of_negatives = rows_of_negatives.iter().zip(of_negatives.chunks_exact(padded_size));
+        of_negatives.for_each(|(row, gradient)| add(row, gradient));
         let of_directions = shards.chunk_by(|a, b| a.direction == b.direction);
         let mut rows_of_shards = rows_of_shards.iter();
         for ((direction, shards), gradient) in
@@ -100,9 +97,9 @@ impl Model {
                 let targets = rows.iter().zip(&shard.is_target).zip(&shard.sums.target_biases);
                 let targets = targets.filter(|((_, is_target), _)| **is_target);
                 targets.for_each(|((row, _), value)| add(row, *value));
-                let negatives = rows_of_negatives.iter().zip(&*shard.sums.negative_biases);
-                negatives.for_each(|(row, value)| add(row, *value));
             }
+            let of_negatives = rows_of_negatives.iter().zip(&*shards[0].sums.negative_biases);
+            of_negatives.for_each(|(row, value)| add(row, *value));
             gradient.parameter = direction.output_bias_index();
             gradient.words.clear();
             gradient.values.clear();
@@ -117,36 +114,73 @@ impl Model {
     }
 }
 
-/// Unpacks the sum of matrices [columns, P/lanes, i f g o, lanes] to [4H, columns].
-fn unpack(parts: &[&[f32]], columns: usize, units: usize, lanes: usize, plain: &mut Vec<f32>) {
+/// Adds the gradients of all shards of a direction but those of words to the first one's, and those of the vectors of
+/// the negatives to the very first one's.
+fn add_up(shards: &mut [Shard]) {
+    for shards in shards.chunk_by_mut(|a, b| a.direction == b.direction) {
+        let Some((first, others)) = shards.split_first_mut() else { continue };
+        let others: Vec<Vec<&[f32]>> = others.iter().map(|shard| shard.sums.dense()).collect();
+        for (index, sum) in first.sums.dense_mut().into_iter().enumerate() {
+            add_to(sum, others.iter().map(|gradients| gradients[index]).collect());
+        }
+    }
+    if let Some((first, others)) = shards.split_first_mut() {
+        let others = others.iter().map(|shard| &*shard.sums.negatives);
+        add_to(&mut first.sums.negatives, others.collect());
+    }
+}
+
+/// Adds values to a sum, one after the other, with all threads.
+fn add_to(sum: &mut [f32], others: Vec<&[f32]>) {
+    /// Number of values that a thread adds at a time; they stay in its cache.
+    const CHUNK: usize = 1 << 13;
+    sum.par_chunks_mut(CHUNK).enumerate().for_each(|(chunk, sum)| {
+        for values in &others {
+            let values = &values[chunk * CHUNK..];
+            sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+        }
+    });
+}
+
+/// Unpacks a matrix [columns, P/lanes, i f g o, lanes] to [4H, columns].
+fn unpack(packed: &[f32], columns: usize, units: usize, lanes: usize, plain: &mut Vec<f32>) {
     plain.resize(GATES * units * columns, 0.0);
     let gates_width = GATES * units.next_multiple_of(lanes);
     plain.par_chunks_mut(units * columns).enumerate().for_each(|(gate, rows)| {
         let vectors = rows.par_chunks_mut(lanes * columns).enumerate();
         vectors.for_each(|(vector, rows)| {
             let first = packed_index(gate, vector * lanes, lanes);
-            for (index, part) in parts.iter().enumerate() {
-                for (column, packed) in part.chunks_exact(gates_width).enumerate() {
-                    let to = rows[column..].iter_mut().step_by(columns);
-                    let values = to.zip(&packed[first..first + lanes]);
-                    match index {
-                        0 => values.for_each(|(to, value)| *to = *value),
-                        _ => values.for_each(|(to, value)| *to += value),
-                    }
-                }
+            for (column, packed) in packed.chunks_exact(gates_width).enumerate() {
+                let to = rows[column..].iter_mut().step_by(columns);
+                to.zip(&packed[first..first + lanes]).for_each(|(to, value)| *to = *value);
             }
         });
     });
 }
 
-/// Computes `factor` times the sum of matrices with padded rows.
-fn add_rows(parts: &[&[f32]], [padded_size, size]: [usize; 2], factor: f32, plain: &mut Vec<f32>) {
+/// Computes `factor` times a matrix without the padding of its rows.
+fn unpad(padded: &[f32], [padded_size, size]: [usize; 2], factor: f32, plain: &mut Vec<f32>) {
     plain.clear();
-    plain.resize(parts.first().map_or(0, |part| part.len() / padded_size * size), 0.0);
-    for part in parts {
-        let rows = plain.chunks_exact_mut(size).zip(part.chunks_exact(padded_size));
-        for (row, values) in rows {
-            row.iter_mut().zip(values).for_each(|(sum, value)| *sum += factor * value);
-        }
+    for row in padded.chunks_exact(padded_size) {
+        plain.extend(row[..size].iter().map(|value| factor * value));
+    }
+}
+
+impl ShardSums {
+    /// Returns the gradients that all shards of a direction have for the same weights.
+    fn dense(&self) -> Vec<&[f32]> {
+        let Self { cells, projection, projection_bias, negative_biases, .. } = self;
+        let cells = cells.iter().flat_map(|cell| [&cell.input, &cell.recurrent, &cell.bias]);
+        let others = [projection, projection_bias, negative_biases];
+        cells.chain(others).map(|values| &**values).collect()
+    }
+
+    /// Returns the same gradients for modification.
+    fn dense_mut(&mut self) -> Vec<&mut [f32]> {
+        let Self { cells, projection, projection_bias, negative_biases, .. } = self;
+        let cells = cells.iter_mut();
+        let cells = cells.flat_map(|cell| [&mut cell.input, &mut cell.recurrent, &mut cell.bias]);
+        let others = [projection, projection_bias, negative_biases];
+        cells.chain(others).map(|values| &mut **values).collect()
     }
 }

@@ -132,7 +132,8 @@ impl Model {
             for layer in 0..direction.cells.len() {
                 let first = direction.cell_index(layer);
                 let [ih, hh, bias] = [0, 1, 2].map(|n| values(first + n));
-                direction.cells[layer].pack(ih, hh, bias);
+                let (forward, backward) = direction.cells[layer].packing(ih, hh, bias);
+                rayon::join(forward, backward);
             }
             let units = direction.cells[0].units;
             let index = direction.projection_index();
