@@ -166,8 +166,8 @@ impl Model {
         (shard.softmax, shard.layers) = (buffers, layers);
     }
 
-    /// Adds the negative log-probabilities of the targets of a shard, with the softmax over the whole vocabulary, to the
-    /// scores of its rows, `[R]`.
+    /// Adds the negative log-probabilities of the targets of a shard, with the softmax over the whole vocabulary, to
+    /// the scores of its rows, `[R]`.
     pub fn score(&self, shard: &mut Shard, scores: &mut [f64]) {
         let (padded_size, padded_units) = (self.padded_size(), self.padded_units());
         let (tokens, lanes) = (shard.tokens(), self.instructions.lanes());
