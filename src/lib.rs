@@ -23,6 +23,7 @@
 //! | objective | loss, its gradient, and what metrics count | [`objective`] |
 //! | step | gradients → sum over processes → clip → update → average | [`backend`], [`train`] |
 //! | validation | early stopping, checkpoint | [`train`], [`run`] |
+//! | before | word vectors and language models from texts without labels | [`pretrain`] |
 //! | use | evaluate, predict, explain, serve, export | [`evaluation`], [`prediction`], [`explanation`], [`serve`], [`interchange`] |
 //!
 //! [`config`] describes all of it, and [`cli`] puts it behind a command line.

@@ -54,15 +54,9 @@ pub struct ColumnArgs {
 impl ColumnArgs {
     /// Returns the columns as overrides, followed by those of `set`.
     pub fn overrides(&self, set: &SetArgs) -> Vec<Override> {
-        let column = |name: &String| column(name).to_yaml();
-        let text = match &self.text[..] {
-            [] => None,
-            [name] => Some(column(name)),
-            names => Some(names.iter().map(column).collect()),
-        };
-        let text = text.map(|columns| Override::new("data.text_column", columns));
+        let text = text_override(&self.text);
         let label = self.label.as_ref();
-        let label = label.map(|name| Override::new("data.label_column", column(name)));
+        let label = label.map(|name| Override::new("data.label_column", column(name).to_yaml()));
         text.into_iter().chain(label).chain(set.overrides.iter().cloned()).collect()
     }
 
@@ -73,6 +67,17 @@ impl ColumnArgs {
     pub fn load(&self, path: &Path, set: &SetArgs) -> Result<Resolved, ConfigError> {
         starter::load(path, &self.overrides(set))
     }
+}
+
+/// Returns the columns of `--text` as an override; `None` if there are none.
+pub fn text_override(names: &[String]) -> Option<Override> {
+    let column = |name: &String| column(name).to_yaml();
+    let columns = match names {
+        [] => return None,
+        [name] => column(name),
+        names => names.iter().map(column).collect(),
+    };
+    Some(Override::new("data.text_column", columns))
 }
 
 /// Returns the column that an argument names: digits are its number from 1, unless they are in double quotes.

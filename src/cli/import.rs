@@ -15,7 +15,7 @@ use crate::io::files::create_parent_directory;
 use crate::io::replace::ensure_new;
 use crate::model::ModelSpec;
 use crate::output::{note, print_data};
-use crate::run::checkpoint::{self, Checkpoint, Contents};
+use crate::run::checkpoint::{self, Checkpoint, Contents, ModelKind};
 use crate::run::progress::Progress;
 use crate::system::threads;
 use crate::text::Encoders;
@@ -73,6 +73,7 @@ pub fn run(args: ImportArgs) -> anyhow::Result<u8> {
     }
     let weights = keras::import(&spec, &args.weights)?;
     let contents = Contents {
+        model: ModelKind::Classifier,
         labels: &labels,
         encoders: &encoders,
         optimizer_state: initial_optimizer_state(&spec, weights.clone())?,

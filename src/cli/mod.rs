@@ -21,14 +21,18 @@ mod habits;
 mod hints;
 mod import;
 mod init;
+mod language_model_run;
 mod lr_find;
 mod man;
 mod many_runs;
 mod open_model;
 mod output_directory;
 mod output_file;
+mod perplexity;
 mod plot;
 mod predict;
+mod pretrain;
+mod pretraining_texts;
 mod processes;
 mod provenance;
 mod reliability;
@@ -42,6 +46,7 @@ mod sweep;
 mod texts;
 mod train;
 mod unsure;
+mod vectors;
 
 use std::env;
 use std::ffi::OsString;
@@ -101,8 +106,11 @@ impl Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Train(train::TrainArgs),
+    Pretrain(pretrain::PretrainArgs),
+    Perplexity(perplexity::PerplexityArgs),
     Sweep(sweep::SweepArgs),
     Folds(folds::FoldsArgs),
+    Vectors(vectors::VectorsArgs),
     #[command(name = "lr-find")]
     LrFind(lr_find::LrFindArgs),
     Ensemble(ensemble::EnsembleArgs),
@@ -135,8 +143,11 @@ enum Command {
 pub fn run(cli: Cli, backends: &dyn Backends) -> anyhow::Result<u8> {
     match cli.command {
         Command::Train(args) => train::run(args, backends),
+        Command::Pretrain(args) => pretrain::run(args),
+        Command::Perplexity(args) => perplexity::run(args),
         Command::Sweep(args) => sweep::run(args, backends),
         Command::Folds(args) => folds::run(args, backends),
+        Command::Vectors(args) => vectors::run(args),
         Command::LrFind(args) => lr_find::run(args, backends),
         Command::Ensemble(args) => ensemble::run(args, backends),
         Command::Calibrate(args) => calibrate::run(args, backends),

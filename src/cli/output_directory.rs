@@ -1,11 +1,17 @@
-//! Checks of the directories that --out names.
+//! The directories of new runs: checks of those that --out names, and names of all others.
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::Context;
 
 use crate::config::ConfigError;
+use crate::io::files::create_directories;
 use crate::io::replace::replaced_name;
+use crate::output::sanitize::file_name;
 
 /// Files of runs that do not make a directory foreign.
 const OWN: [&str; 3] = [".lock", "error.txt", "log.txt"];
@@ -52,5 +58,30 @@ pub fn check_new(path: &Path) -> Result<(), ConfigError> {
             path.display(),
             name.display()
         ))),
+    }
+}
+
+/// Creates the directory `runs/NAME-TIME`, with a number if a run of the same name started in the same
+/// second.
+///
+/// # Errors
+/// Returns an error if the directory cannot be created.
+pub fn create_run(name: &str) -> anyhow::Result<PathBuf> {
+    let time = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    let stamp = time.replace([':', '-'], "").replace('T', "-").replace('Z', "");
+    let name = file_name(name);
+    let runs = Path::new("runs");
+    create_directories(runs)?;
+    let mut number: u64 = 1;
+    loop {
+        let suffix = if number == 1 { String::new() } else { format!("-{number}") };
+        let directory = runs.join(format!("{name}-{stamp}{suffix}"));
+        match fs::create_dir(&directory) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => number += 1,
+            result => {
+                result.with_context(|| format!("cannot create \"{}\"", directory.display()))?;
+                return Ok(directory);
+            }
+        }
     }
 }

@@ -22,7 +22,7 @@ use crate::prediction::{Classifier, Prediction};
 use crate::run::checkpoint::is_checkpoint;
 use crate::run::comparison::{ComparisonGroups, ranking_metric};
 use crate::run::directory::RunDirectory;
-use crate::run::listing::{find, is_run};
+use crate::run::listing::{find, is_language_model, is_run};
 use crate::run::report::RunReport;
 use crate::run::saved_model::is_ensemble;
 use crate::system::threads;
@@ -253,6 +253,10 @@ fn read_curves(run: &RunDirectory, name: &str, x_axis: XAxis) -> anyhow::Result<
     ensure!(
         !is_ensemble(run.path()),
         "\"{path}\" is an ensemble of checkpoints, which has no curves"
+    );
+    ensure!(
+        !is_language_model(run.path()),
+        "\"{path}\" is the run of a language model, whose curves are in TensorBoard"
     );
     if is_checkpoint(run.path()) {
         bail!("\"{path}\" is a checkpoint; pass its run, the directory that contains it");

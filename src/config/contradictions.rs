@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::fields::Fault;
 use super::overrides::field_path;
 use super::schema::{
-    Activation, BackendKind, Config, Format, Input, Labelling, SplitMethod, TrainConfig,
+    Activation, BackendKind, Config, Format, Input, Labelling, SplitMethod, Stage, TrainConfig,
 };
 use super::types::{AutoNumber, ClassWeights, Column, Columns, Portion, VocabularySource};
 use crate::output::format::join_names;
@@ -41,7 +41,7 @@ impl Config {
     fn data_faults(&self) -> Vec<(String, String)> {
         let data = &self.data;
         let mut faults = Vec::new();
-        if data.train.as_os_str().is_empty() {
+        if data.train.as_os_str().is_empty() && self.pretrain.texts.is_empty() {
             let message = "missing; set it to the file or directory with the training data";
             faults.push(("data.train".into(), message.into()));
         }
@@ -249,15 +249,29 @@ impl Config {
 
     /// Returns the fault of a vocabulary of a checkpoint if there is none.
     fn start_faults(&self) -> Vec<(String, String)> {
-        let of_checkpoint = self.inputs.iter().find(|input| {
-            self.train.from.is_none() && input.text.vocabulary == VocabularySource::Checkpoint
-        });
+        let has_source =
+            self.train.from.is_some() || self.pretrain.stages.has(Stage::LanguageModel);
+        let mut faults = Vec::new();
+        if self.train.fit_head && !has_source {
+            let message = "needs a trained model from which the training starts: train --from CHECKPOINT, train.from, \
+                           or pretrain.stages: [language_model]";
+            faults.push(("train.fit_head".into(), message.into()));
+        }
+        if self.train.fit_head && self.data.shard {
+            let message =
+                "needs all texts in one process, and data.shard divides them; remove one of them";
+            faults.push(("train.fit_head".into(), message.into()));
+        }
+        let of_checkpoint = self
+            .inputs
+            .iter()
+            .find(|input| !has_source && input.text.vocabulary == VocabularySource::Checkpoint);
         let message = "needs a checkpoint from which the training starts: train --from CHECKPOINT, or \
                        train.from (a file of this name is ./checkpoint)";
-        of_checkpoint
-            .map(|input| (input.field("text.vocabulary"), message.into()))
-            .into_iter()
-            .collect()
+        let of_checkpoint =
+            of_checkpoint.map(|input| (input.field("text.vocabulary"), message.into()));
+        faults.extend(of_checkpoint);
+        faults
     }
 
     fn model_faults(&self) -> Vec<(String, String)> {

@@ -45,11 +45,11 @@ pub use schema::{
     BackendKind, BrokenLines, CacheUse, CollectiveKind, Config, DataConfig, DistillationConfig,
     EarlyStoppingConfig, EmbeddingConfig, EmbeddingInitialization, Format, HeadConfig,
     Initialization, Input, Inputs, Labelling, LanguageModelConfig, LossKind, LstmConfig,
-    ModelConfig, NgramWeighting, NgramsConfig, OptimizerKind, PadSide, Pooling, Poolings,
+    ModelConfig, NgramWeighting, NgramsConfig, OptimizerKind, PRETRAIN, PadSide, Pooling, Poolings,
     Precision, PretrainConfig, Quoting, RmspropConfig, ScheduleConfig, ScheduleKind, SgdConfig,
-    SplitConfig, SplitMethod, TensorboardConfig, TextConfig, TokenizerKind, TokenizerSetting,
-    TrainConfig, Truncate, UnfreezeConfig, UnseenLabels, VectorsConfig, VectorsMethod,
-    VirtualAdversarialConfig, defaults,
+    SplitConfig, SplitMethod, Stage, Stages, TensorboardConfig, TextConfig, TokenizerKind,
+    TokenizerSetting, TrainConfig, Truncate, UnfreezeConfig, UnseenLabels, VectorsConfig,
+    VectorsMethod, VirtualAdversarialConfig, defaults,
 };
 pub use suggestions::field_of_argument;
 pub use sweep::Point;

@@ -1,6 +1,7 @@
 //! Suggestions for misspelt and foreign field names.
 
 use super::fields::{Fault, Field};
+use super::schema::PRETRAIN;
 
 /// Names that Keras, PyTorch and other libraries give to fields of the configuration.
 pub const SYNONYMS: [(&str, &str); 122] = [
@@ -149,7 +150,8 @@ pub fn field_of_argument(argument: &str, fields: &[Field]) -> Option<String> {
     if values.clone().any(|field| field.path.join(".") == name) {
         return Some(name);
     }
-    let mut named = values.filter(|field| field.path.last() == Some(&name));
+    let mut named =
+        values.filter(|field| field.path.last() == Some(&name) && field.path[0] != PRETRAIN);
     match (named.next(), named.next()) {
         (Some(field), None) => Some(field.path.join(".")),
         _ => None,
@@ -185,7 +187,11 @@ pub fn unknown_field(path: &[String], fields: &[Field]) -> String {
         best.filter(|(score, _)| *score >= threshold).map(|(_, field)| field.path.join("."))
     };
     let synonym = SYNONYMS.iter().find(|(foreign, _)| *foreign == name);
-    let all: Vec<&Field> = fields.iter().collect();
+    let is_pretraining = |path: &[String]| path[0] == PRETRAIN;
+    let all: Vec<&Field> = fields
+        .iter()
+        .filter(|field| is_pretraining(path) || !is_pretraining(&field.path))
+        .collect();
     let section = format!("{}.", path[..depth].join("."));
     let synonym = synonym.map(|(_, ours)| (*ours).to_owned());
     let guess = synonym

@@ -236,6 +236,25 @@ impl FieldValue for Vec<String> {
     }
 }
 
+impl FieldValue for Vec<PathBuf> {
+    const IS_TEXT: bool = true;
+    fn from_yaml(value: &Value) -> Option<Self> {
+        match value.as_sequence() {
+            Some(paths) => paths.iter().map(PathBuf::from_yaml).collect(),
+            None => PathBuf::from_yaml(value).map(|path| vec![path]),
+        }
+    }
+    fn to_yaml(&self) -> Value {
+        Value::Sequence(self.iter().map(PathBuf::to_yaml).collect())
+    }
+    fn alternatives(_: Option<Range>) -> Vec<String> {
+        vec!["a path".into(), "a list of paths".into()]
+    }
+    fn absolute(self) -> Self {
+        self.into_iter().map(PathBuf::absolute).collect()
+    }
+}
+
 impl<T: FieldValue> FieldValue for BTreeMap<String, T> {
     const IS_TEXT: bool = T::IS_TEXT;
     fn from_yaml(value: &Value) -> Option<Self> {

@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 
 /// Tag of the loss.
 pub const LOSS: &str = "loss";
+/// Tag of the perplexity of a language model: that of both directions together, and `perplexity/forward` and
+/// `perplexity/backward`.
+pub const PERPLEXITY: &str = "perplexity";
 /// Tag of the accuracy.
 pub const ACCURACY: &str = "accuracy";
 /// Tag of the learning rate of each step.

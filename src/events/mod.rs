@@ -12,8 +12,8 @@ pub mod summaries;
 mod writer;
 
 pub use layout::{
-    ACCURACY, CONFIG, GRADIENT_NORM, LEARNING_RATE, LOSS, LSTM_SCALE, NGRAM_SCALE, SubRun,
-    TOKENS_PER_SECOND,
+    ACCURACY, CONFIG, GRADIENT_NORM, LEARNING_RATE, LOSS, LSTM_SCALE, NGRAM_SCALE, PERPLEXITY,
+    SubRun, TOKENS_PER_SECOND,
 };
 pub use reader::{
     Scalar, first_file, remove, remove_temporaries, remove_test_scores, scalars, start_time,

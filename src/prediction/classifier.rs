@@ -29,7 +29,7 @@ const BATCH_SIZE: usize = 256;
 ///
 /// # fn main() -> anyhow::Result<()> {
 /// # use lstmtext::model::NamedTensor;
-/// # use lstmtext::run::checkpoint::{self, Contents};
+/// # use lstmtext::run::checkpoint::{self, Contents, ModelKind};
 /// # use lstmtext::config;
 /// # use lstmtext::run::progress::Progress;
 /// # use lstmtext::text::Encoders;
@@ -55,7 +55,7 @@ const BATCH_SIZE: usize = 256;
 /// # let run = directory.path().join("wide");
 /// # let progress = Progress::default();
 /// # let labels = ["negative".to_owned(), "positive".to_owned()];
-/// # checkpoint::save(&run, &Contents { resolved: &resolved, labels: &labels, encoders: &encoders,
+/// # checkpoint::save(&run, &Contents { model: ModelKind::Classifier, resolved: &resolved, labels: &labels, encoders: &encoders,
 /// #     weights, raw_weights: None, optimizer_state: Vec::new(), progress: &progress })?;
 /// // The directory of a run or of a checkpoint.
 /// let classifier = Classifier::load(run)?;

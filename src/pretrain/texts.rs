@@ -1,22 +1,11 @@
 //! Texts for pre-training, whatever their labels.
 
-use std::path::PathBuf;
-
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 
 use crate::config::{Config, ConfigError, Input, TextConfig, VocabularySource};
 use crate::data::{Examples, Finding, load_texts, load_training};
 use crate::random::{SeedPurpose, derive_seed, uniform};
-use crate::text::{Corpus, Encoder, TokenizedTexts, Vocabulary, vocabulary_file};
-
-/// Origin of the texts.
-#[derive(Clone, Debug)]
-pub enum Sources {
-    /// The training examples of the configuration, and the texts in `data.unlabelled`.
-    Configured,
-    /// These files, directories or patterns, in the format of the section `data`.
-    Files(Vec<PathBuf>),
-}
+use crate::text::{Corpus, Encoder, OOV, TokenizedTexts, Vocabulary, vocabulary_file};
 
 /// Texts for pre-training, encoded and never truncated.
 pub struct PretrainingTexts {
@@ -39,14 +28,9 @@ impl PretrainingTexts {
     /// # Errors
     /// Returns an error if the configuration has several inputs, the texts cannot be read, or no word is frequent
     /// enough.
-    pub fn load(
-        config: &Config,
-        sources: &Sources,
-        holds_out: bool,
-        known: Option<&Encoder>,
-    ) -> anyhow::Result<Self> {
+    pub fn load(config: &Config, holds_out: bool, known: Option<&Encoder>) -> anyhow::Result<Self> {
         let input = only_input(config)?;
-        let all = read(config, sources)?;
+        let all = read(config)?;
         let findings = all.iter().flat_map(|examples| examples.findings.clone()).collect();
         let parts: Vec<[Vec<u32>; 2]> = all
             .iter()
@@ -89,6 +73,11 @@ impl PretrainingTexts {
         self.train.iter().map(Corpus::tokens).sum()
     }
 
+    /// Share of the tokens to learn from that are not in the vocabulary.
+    pub fn unknown_share(&self) -> f64 {
+        self.counts[OOV as usize] as f64 / self.tokens().max(1) as f64
+    }
+
     /// Number of texts to learn from.
     pub fn texts(&self) -> usize {
         self.train.iter().map(Corpus::len).sum()
@@ -110,21 +99,17 @@ fn only_input(config: &Config) -> Result<&Input, ConfigError> {
     }
 }
 
-/// Reads the texts of all sources.
-fn read(config: &Config, sources: &Sources) -> anyhow::Result<Vec<Examples>> {
-    match sources {
-        Sources::Configured => {
-            let mut all = vec![load_training(config)?.examples];
-            if let Some(path) = &config.data.unlabelled {
-                all.push(load_texts(path, config, None).context("data.unlabelled")?);
-            }
-            Ok(all)
-        }
-        Sources::Files(paths) => {
-            ensure!(!paths.is_empty(), "name a configuration, or files of texts");
-            paths.iter().map(|path| load_texts(path, config, None)).collect()
-        }
+/// Reads the texts in `pretrain.texts`, or the training examples and the texts in `data.unlabelled`.
+fn read(config: &Config) -> anyhow::Result<Vec<Examples>> {
+    if !config.pretrain.texts.is_empty() {
+        let paths = config.pretrain.texts.iter();
+        return paths.map(|path| load_texts(path, config, None)).collect();
     }
+    let mut all = vec![load_training(config)?.examples];
+    if let Some(path) = &config.data.unlabelled {
+        all.push(load_texts(path, config, None).context("data.unlabelled")?);
+    }
+    Ok(all)
 }
 
 /// Divides texts into those to learn from, and those that are held out. `rows` are their indices.
@@ -164,16 +149,19 @@ mod tests {
         let lines: String = (0..100).map(|i| format!("common word{} \n", i % 7)).collect();
         std::fs::write(path("a.txt"), &lines).unwrap();
         std::fs::write(path("b.txt"), lines.replace("word", "other")).unwrap();
-        let yaml = "data: {train: a.txt}\npretrain: {held_out: 10}\ntext: {max_length: 1}\n";
-        let config = config::parse(yaml, "test", &[]).unwrap().config;
-        let sources = Sources::Files(vec![path("a.txt"), path("b.txt")]);
-        let texts = PretrainingTexts::load(&config, &sources, true, None).unwrap();
+        let yaml = format!(
+            "pretrain: {{held_out: 10, texts: [{:?}, {:?}]}}\ntext: {{max_length: 1}}\n",
+            path("a.txt"),
+            path("b.txt")
+        );
+        let config = config::parse(&yaml, "test", &[]).unwrap().config;
+        let texts = PretrainingTexts::load(&config, true, None).unwrap();
         let sizes = |corpora: &[Corpus]| corpora.iter().map(Corpus::len).collect::<Vec<_>>();
         assert_eq!((sizes(&texts.train), sizes(&texts.held_out)), (vec![90, 90], vec![10, 10]));
         assert_eq!(texts.encoder.vocabulary().len(), 4 + 15);
         assert_eq!((texts.tokens(), texts.counts.iter().sum::<u64>()), (360, 360));
         assert_eq!(texts.counts[4], 180, "the most frequent word");
-        let whole = PretrainingTexts::load(&config, &sources, false, None).unwrap();
+        let whole = PretrainingTexts::load(&config, false, None).unwrap();
         assert_eq!((sizes(&whole.train), sizes(&whole.held_out)), (vec![100, 100], vec![]));
     }
 

@@ -1,5 +1,9 @@
 //! Random numbers from explicit seeds: every purpose has its own seed, derived from `train.seed`.
-//! Nothing here draws from a global generator or keeps a state.
+//! Nothing here draws from a global generator, and only a [`Sequence`] keeps a state.
+
+mod sequence;
+
+pub use sequence::Sequence;
 
 /// Purpose of a seed.
 #[derive(Clone, Copy, Debug)]
@@ -68,9 +72,12 @@ pub fn absorb(state: u64, numbers: impl IntoIterator<Item = u64>) -> u64 {
     numbers.into_iter().fold(state, |state, number| mix(state ^ number))
 }
 
+/// Increment of the state of SplitMix64, 2^64 divided by the golden ratio.
+const GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;
+
 /// One round of SplitMix64 (Steele, Lea and Flood 2014).
 pub fn mix(state: u64) -> u64 {
-    let z = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let z = state.wrapping_add(GAMMA);
     let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     z ^ (z >> 31)

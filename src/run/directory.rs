@@ -5,10 +5,12 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
+use serde::Serialize;
 
+use super::language_model::{LanguageModelRecord, LanguageModelSummary};
 use super::lock::{self, Lock};
 use super::records::{
-    self, ValidationRecord, ValidationTime, append_line, read_lines, retain_lines,
+    self, Record, ValidationRecord, ValidationTime, append_line, read_lines, retain_lines,
 };
 use super::summary::{CheckpointKind, RunSummary};
 #[cfg(feature = "train")]
@@ -43,7 +45,25 @@ impl RunDirectory {
     /// Returns an error if the directory cannot be read or written.
     #[cfg(feature = "train")]
     pub fn truncate_to_step(&self, step: u64, config_yaml: &str) -> anyhow::Result<()> {
-        retain_lines(&self.metrics(), |record: &ValidationRecord| record.step <= step)?;
+        self.truncate_records::<ValidationRecord>(step, config_yaml)
+    }
+
+    /// Prepares the directory of a language model like [`RunDirectory::truncate_to_step`].
+    ///
+    /// # Errors
+    /// Returns an error if the directory cannot be read or written.
+    #[cfg(feature = "train")]
+    pub fn truncate_language_model(&self, step: u64, config_yaml: &str) -> anyhow::Result<()> {
+        self.truncate_records::<LanguageModelRecord>(step, config_yaml)
+    }
+
+    #[cfg(feature = "train")]
+    fn truncate_records<R: Record + Serialize>(
+        &self,
+        step: u64,
+        config_yaml: &str,
+    ) -> anyhow::Result<()> {
+        retain_lines(&self.metrics(), |record: &R| record.step() <= step)?;
         retain_lines(&self.path.join(TIMES), |time: &ValidationTime| time.step <= step)?;
         events::truncate_to_step(&self.path, step)?;
         // The run has not ended after all.
@@ -179,6 +199,27 @@ impl RunDirectory {
         append_line(&self.metrics(), record)
     }
 
+    /// Appends the lines of a validation of a language model, like [`RunDirectory::append_record`].
+    ///
+    /// # Errors
+    /// Returns an error if a file cannot be written.
+    pub fn append_language_model_record(
+        &self,
+        record: &LanguageModelRecord,
+        train_seconds: f64,
+    ) -> anyhow::Result<()> {
+        append_line(&self.path.join(TIMES), &ValidationTime { step: record.step, train_seconds })?;
+        append_line(&self.metrics(), record)
+    }
+
+    /// Reads the lines of `metrics.jsonl` of a language model, like [`RunDirectory::records`].
+    ///
+    /// # Errors
+    /// Returns an error if the file cannot be read.
+    pub fn language_model_records(&self) -> anyhow::Result<Vec<LanguageModelRecord>> {
+        read_lines(&self.metrics())
+    }
+
     /// Reads the lines of `metrics.jsonl`; none if the file does not exist. Skips damaged lines, and an
     /// incomplete last line of a killed run.
     ///
@@ -205,6 +246,11 @@ impl RunDirectory {
     /// Summary of the run, if it has one that can be read.
     pub fn summary(&self) -> Option<RunSummary> {
         self.read_summary().ok().flatten()
+    }
+
+    /// Returns true if the run has a summary, so that it has finished.
+    pub fn has_summary(&self) -> bool {
+        self.path.join(SUMMARY).exists()
     }
 
     /// Reads `summary.json`; `None` if the file does not exist.
@@ -238,6 +284,17 @@ impl RunDirectory {
     /// # Errors
     /// Returns an error if the file cannot be written.
     pub fn write_summary(&self, summary: &RunSummary) -> anyhow::Result<()> {
+        write_atomic(&self.path.join(SUMMARY), &json_content(summary)?)
+    }
+
+    /// Writes `summary.json` of a language model.
+    ///
+    /// # Errors
+    /// Returns an error if the file cannot be written.
+    pub fn write_language_model_summary(
+        &self,
+        summary: &LanguageModelSummary,
+    ) -> anyhow::Result<()> {
         write_atomic(&self.path.join(SUMMARY), &json_content(summary)?)
     }
 

@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use crate::config;
-use crate::run::checkpoint::is_checkpoint;
+use crate::run::checkpoint::{ModelKind, is_checkpoint, kind};
 use crate::run::directory::RunDirectory;
 
 /// Maximum depth of the search for runs. The runs of a sweep are at depth 2.
 const MAX_DEPTH: usize = 6;
 
-/// Finds the directories of runs in `directory`, which may be a run itself. The result is sorted.
+/// Finds the directories of runs that train classifiers in `directory`, which may be a run itself. The result is
+/// sorted.
 ///
 /// Skips checkpoints and hidden directories. Visits every directory once, even if several links lead
 /// to it.
@@ -22,6 +23,29 @@ const MAX_DEPTH: usize = 6;
 /// # Errors
 /// Returns an error if `directory` cannot be read.
 pub fn find(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut runs = find_all(directory)?;
+    runs.retain(|run| !is_language_model(run));
+    Ok(runs)
+}
+
+/// Finds the directories of runs that train language models, like [`find`].
+///
+/// # Errors
+/// Returns an error if `directory` cannot be read.
+pub fn find_language_models(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut runs = find_all(directory)?;
+    runs.retain(|run| is_language_model(run));
+    Ok(runs)
+}
+
+/// Returns true if a run trains a language model. Before its first checkpoint, this is not known.
+pub fn is_language_model(run: &Path) -> bool {
+    let run = RunDirectory::open(run);
+    let kind = [run.best(), run.last()].iter().find_map(|path| kind(path));
+    kind == Some(ModelKind::LanguageModel)
+}
+
+fn find_all(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
     fs::read_dir(directory).with_context(|| format!("cannot read \"{}\"", directory.display()))?;
     let mut visited = HashSet::new();
     let mut runs = Vec::new();

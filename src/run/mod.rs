@@ -5,6 +5,7 @@ pub mod checkpoint;
 #[cfg(feature = "train")]
 pub mod comparison;
 pub mod directory;
+pub mod language_model;
 #[cfg(feature = "train")]
 pub mod listing;
 mod lock;

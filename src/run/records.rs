@@ -64,6 +64,9 @@ pub(super) fn append_line(path: &Path, value: &impl Serialize) -> anyhow::Result
 pub(super) trait Record: DeserializeOwned {
     /// Returns false if no run can have written this record.
     fn is_plausible(&self) -> bool;
+
+    /// Number of steps before it.
+    fn step(&self) -> u64;
 }
 
 impl Record for ValidationRecord {
@@ -76,11 +79,19 @@ impl Record for ValidationRecord {
             && learning_rate.is_finite()
             && branch_scales.is_none_or(BranchScales::is_possible)
     }
+
+    fn step(&self) -> u64 {
+        self.step
+    }
 }
 
 impl Record for ValidationTime {
     fn is_plausible(&self) -> bool {
         is_plausible_step(self.step) && is_plausible_duration(self.train_seconds)
+    }
+
+    fn step(&self) -> u64 {
+        self.step
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_yaml::Value;
 
-use crate::config::{Field, Override, Point, field_path, inline_yaml};
+use crate::config::{Field, Override, PRETRAIN, Point, field_path, inline_yaml};
 use crate::io::files::sha256;
 use crate::output::format::unique_suffix;
 
@@ -32,13 +32,19 @@ impl Labels {
         Self { paths }
     }
 
-    /// Returns the shortest suffix that no other field has, such as units for model.lstm.units.
+    /// Returns the shortest suffix that no other field has, such as units for model.lstm.units. Fields of
+    /// pre-training do not lengthen the labels of others.
     pub fn of(&self, field: &str) -> String {
         if field == "train.seed" {
             return "seed".to_owned();
         }
-        let paths: Vec<&[String]> = self.paths.iter().map(Vec::as_slice).collect();
-        unique_suffix(&field_path(field), &paths).join(".")
+        let path = field_path(field);
+        let is_pretraining = |path: &[String]| path[0] == PRETRAIN;
+        let others = self.paths.iter().map(Vec::as_slice);
+        let others = others
+            .filter(|other| is_pretraining(&path) || !is_pretraining(other))
+            .collect::<Vec<_>>();
+        unique_suffix(&path, &others).join(".")
     }
 
     /// Returns the directory name of a point, such as `units=32-pooling=mean-seed=1`. It does not

@@ -2,7 +2,9 @@
 //! of a step belongs to the backends.
 
 mod diagnosis;
+mod head_fit;
 pub mod layer_rates;
+mod lbfgs;
 pub mod observers;
 pub mod range_test;
 mod resume;

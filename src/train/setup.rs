@@ -1,5 +1,6 @@
 //! Creates the parts of a run from its configuration: model, objective, weights, trainer and observers.
 
+use super::head_fit::{HeadFit, fit_head};
 use super::observers::{CheckpointWriter, Console, MetricsFiles, TensorBoard};
 use super::resume::Resume;
 use super::trainer::Trainer;
@@ -59,9 +60,18 @@ fn transferred_weights(
         encoders: &source.encoders,
         weights: source.weights()?,
     };
-    let Transfer { weights, report } = transfer(trained, data, starting)?;
+    let Transfer { mut weights, report } = transfer(trained, data, starting)?;
     message(format!("from: {}", source.path.display()));
     report.iter().for_each(|line| message(format!("      {line}")));
+    if data.resolved.config.train.fit_head
+        && let Some(HeadFit { strength, validation_loss }) =
+            fit_head(data, &objective(data)?, &mut weights)?
+    {
+        message(format!(
+            "head: fitted to {}, with the penalty {strength}; validation loss {validation_loss:.4}",
+            pluralize(data.train.len(), "example")
+        ));
+    }
     Ok(weights)
 }
 
@@ -215,7 +225,7 @@ fn trainer_of<'a>(
     let mut trainer = Trainer::new(data, objective(data)?, learner, resume)?;
     if let Beginning::From(source) = beginning {
         let (checkpoint, sha256) = (source.path.clone(), source.sha256().to_owned());
-        trainer.set_source(ModelSource { checkpoint, sha256, data: source.progress()?.data });
+        trainer.set_source(ModelSource { checkpoint, sha256, data: source.training_data()? });
     }
     Ok(trainer)
 }

@@ -258,12 +258,14 @@ fn completions_have_the_fields_of_set_and_the_devices() {
         assert!(script.contains("train.epochs="), "{shell}");
     }
     let script = stdout(&dir.lstmtext("completions bash").assert().success());
+    let dir = dir.file("completions.bash", script);
     let complete = |words: &str, previous: &str, word: &str| {
         let line = format!(
-            "{script}\nCOMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))\n\
+            "source completions.bash; COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))\n\
              _lstmtext lstmtext '{word}' '{previous}'; echo \"${{COMPREPLY[@]}}\""
         );
-        let output = std::process::Command::new("bash").args(["-c", &line]).output().unwrap();
+        let mut bash = std::process::Command::new("bash");
+        let output = bash.args(["-c", &line]).current_dir(dir.path("")).output().unwrap();
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     };
     assert_eq!(complete("lstmtext train --set train.ep", "--set", "train.ep"), "train.epochs=");

@@ -44,6 +44,8 @@ mod pipes;
 mod plot;
 mod pooling;
 mod predict;
+mod pretrain;
+mod pretrained_vectors;
 mod python;
 mod quantize;
 mod reject_option;

@@ -150,7 +150,7 @@ fn check_texts(served: &Served) {
     assert_eq!(config.as_array().unwrap().len(), 1);
     assert_eq!(config[0][0], 0);
     assert_eq!(
-        count(&config[0][1], ["<pre><code>", "  epochs: 2\n", "epochs: 1", "\n#", "\n  #"]),
+        count(&config[0][1], ["<pre><code>", "\n  epochs: 2\n", "\n  epochs: 1\n", "\n#", "\n  #"]),
         [1, 1, 0, 0, 0]
     );
 

@@ -223,7 +223,9 @@ fn faults_of_the_configuration_and_of_the_file_name_the_field() {
         let field = format!("data.unlabelled={file}");
         fails(&[&field, TERMS[1]], 1, &["data.unlabelled", part]);
     }
-    fails(&[TERMS[0]], 2, &["data.unlabelled", "train.entropy_weight", "set one of them"]);
+    let unused = format!("train small.yaml --out unused{}", sets(&[TERMS[0]]));
+    let unused = dir.lstmtext(&unused).assert().success();
+    assert!(stderr(&unused).contains("note: data.unlabelled has no effect without"));
     for epsilon in ["0", "-1", "much"] {
         let field = format!("train.virtual_adversarial.epsilon={epsilon}");
         fails(&[&field], 2, &["train.virtual_adversarial.epsilon", "> 0"]);

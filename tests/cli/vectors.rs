@@ -1,129 +1,196 @@
-//! Training with pre-trained word vectors.
+//! Learning word vectors from texts without labels.
 
-use lstmtext::interchange::numpy::write_npy;
-use lstmtext::model::named_tensors::{self, NamedTensor};
+use std::io::{BufRead, BufReader, Read};
 
-use crate::common::{TestDir, assert_fails, stderr, stdout_json};
-use crate::data::gzip;
+use flate2::read::GzDecoder;
+use lstmtext::interchange::numpy::read_npy;
+use predicates::str::contains;
 
-const CONFIG: &str = "\
-data: {train: train.csv, test: test.csv}
-model: {embedding: {size: 100, vectors: vectors.vec}, lstm: {units: 4}, ngrams: null}
+use crate::common::{TestDir, assert_fails, csv, examples, lines, stderr, stdout};
+
+/// Texts of the two classes, a line each.
+fn texts() -> String {
+    lines(&examples(&["neg", "pos"], 300, 7))
+}
+
+/// Settings under which all words of [`texts`] have a vector.
+const SMALL: &str = "--set model.embedding.size=6 --set text.min_count=1";
+
+fn learn(dir: &TestDir, line: &str) -> String {
+    stderr(&dir.lstmtext(&format!("vectors {line} {SMALL}")).assert().success())
+}
+
+/// Reads a file in the text format. Returns its words and values.
+fn parse(content: &str) -> (Vec<String>, Vec<f32>) {
+    let mut rows = content.lines();
+    let header = rows.next().unwrap().to_owned();
+    let (mut words, mut values) = (Vec::new(), Vec::new());
+    for row in rows {
+        let mut fields = row.split(' ');
+        words.push(fields.next().unwrap().to_owned());
+        values.extend(fields.map(|field| field.parse::<f32>().unwrap()));
+    }
+    assert_eq!(header, format!("{} 6", words.len()));
+    assert_eq!(values.len(), 6 * words.len());
+    (words, values)
+}
+
+#[test]
+fn all_formats_have_the_same_vectors() {
+    let dir = TestDir::new().file("texts.txt", texts());
+    let shown = learn(&dir, "texts.txt --to out/words.vec");
+    for part in ["300 texts, ", "80 words of dimension 6, cbow, 1 thread", "tokens/s, loss "] {
+        assert!(shown.contains(part), "{part:?} is not in: {shown}");
+    }
+    let (words, values) = parse(&dir.read("out/words.vec"));
+    assert_eq!(words.len(), 80);
+    assert!(words.iter().all(|word| !word.starts_with('<')), "special ids have no vector");
+    for name in ["words.txt", "words.vec.gz", "words.npy"] {
+        let line = format!("vectors texts.txt --to {name} {SMALL}");
+        assert_eq!(stdout(&dir.lstmtext(&line).assert().success()), format!("{name}\n"));
+    }
+    let mut unpacked = String::new();
+    GzDecoder::new(&*dir.bytes("words.vec.gz")).read_to_string(&mut unpacked).unwrap();
+    assert_eq!(unpacked, dir.read("out/words.vec"));
+    // The word list of the matrix has replaced words.txt.
+    assert!(dir.read("words.txt").lines().eq(&words));
+    let matrix = read_npy(&dir.path("words.npy")).unwrap();
+    assert_eq!((matrix.shape, matrix.values), (vec![80, 6], values));
+    assert_eq!(dir.names("."), ["out", "texts.txt", "words.npy", "words.txt", "words.vec.gz"]);
+}
+
+#[test]
+fn settings_and_seed_change_the_vectors() {
+    let dir = TestDir::new().file("texts.txt", texts());
+    let vectors = |set: &str| {
+        learn(&dir, &format!("texts.txt --to words.vec {set}"));
+        dir.read("words.vec")
+    };
+    let plain = vectors("");
+    assert_eq!(plain, vectors(""), "one thread learns the same vectors every time");
+    for set in [
+        "train.seed=2",
+        "pretrain.vectors.method=skipgram",
+        "pretrain.vectors.window=1",
+        "pretrain.vectors.negatives=2",
+        "pretrain.vectors.sample=0",
+        "pretrain.vectors.epochs=1",
+        "pretrain.vectors.learning_rate=0.2",
+    ] {
+        assert_ne!(plain, vectors(&format!("--set {set}")), "{set}");
+    }
+    parse(&vectors("--threads 3"));
+}
+
+#[test]
+fn tables_and_several_files_are_read() {
+    let texts = examples(&["neg", "pos"], 300, 7);
+    let swapped = |line: &str| line.replace("text,label", "body,kind");
+    let table = String::from_utf8(csv(&texts)).unwrap();
+    let dir = TestDir::new()
+        .file("text.csv", &table)
+        .file("body.csv", swapped(&table))
+        .file("texts.txt", lines(&texts))
+        .file("a.txt", lines(&texts[..100]))
+        .file("b.txt", lines(&texts[100..]));
+    learn(&dir, "texts.txt --to expected.vec");
+    let expected = dir.read("expected.vec");
+    for line in ["text.csv", "body.csv --text body", "body.csv", "body.csv --text 1"] {
+        learn(&dir, &format!("{line} --to words.vec"));
+        assert_eq!(dir.read("words.vec"), expected, "{line}");
+    }
+    let (words, _) = parse(&expected);
+    learn(&dir, "a.txt b.txt --to words.vec");
+    assert_eq!(parse(&dir.read("words.vec")).0, words);
+    // With several columns of texts, one must be chosen.
+    let unclear = "one,two\nsome words here,other words there\nmore words here,and words there\n";
+    let dir = dir.file("unclear.csv", unclear);
+    let command = dir.lstmtext("vectors unclear.csv --to words.vec");
+    assert_fails(command, 2, &["unclear.csv", "several columns can be the text", "--text one"]);
+    let command = dir.lstmtext("vectors text.csv --text body --to words.vec");
+    assert_fails(command, 2, &["text.csv", "no column body, only text, label"]);
+}
+
+#[test]
+fn a_configuration_names_its_texts_and_trains_with_the_vectors() {
+    let config = "\
+data: {train: train.csv, test: test.csv, unlabelled: texts.txt}
+model: {embedding: {size: 6}, lstm: {units: 4}, ngrams: null}
+text: {min_count: 1}
 train: {epochs: 1}
 ";
-
-/// Creates a vector of dimension 100 for a word.
-fn vector(word: &str) -> Vec<f32> {
-    let seed: u32 = word.bytes().map(u32::from).sum();
-    (0..100).map(|index| (seed * (index + 1) % 1000) as f32 / 500.0 - 1.0).collect()
-}
-
-/// Creates a file as fastText writes it, with a header and a space at the end of every line. It
-/// contains the words of the class pos, but not those of neg.
-fn fasttext() -> String {
-    let words: Vec<String> =
-        (0..10).map(|i| format!("pos{i}")).chain((0..60).map(|i| format!("n{i}"))).collect();
-    let mut content = format!("{} 100\n", words.len());
-    for word in words {
-        let values: Vec<String> = vector(&word).iter().map(f32::to_string).collect();
-        content += &format!("{word} {} \n", values.join(" "));
+    let dir = TestDir::with_data().file("config.yaml", config);
+    let dir = dir.file("texts.txt", texts() + "unlabelled words only here\n");
+    let shown = learn(&dir, "config.yaml --to words.npy");
+    // The training examples without those that are split off for validation, and the texts.
+    assert!(shown.contains("841 texts, "), "{shown}");
+    assert!(dir.read("words.txt").lines().any(|word| word == "unlabelled"));
+    assert!(shown.contains("train config.yaml"), "{shown}");
+    learn(&dir, "config.yaml --to words.vec");
+    for file in ["words.npy", "words.vec"] {
+        let line = format!("config.yaml --out run-{file} --set model.embedding.vectors={file}");
+        dir.train(&line).stderr(contains("100.00 % of the words"));
     }
-    content
-}
-
-fn with_vectors() -> TestDir {
-    TestDir::with_data().file("vectors.yaml", CONFIG).file("vectors.vec", fasttext())
-}
-
-fn embedding(dir: &TestDir, run: &str) -> NamedTensor {
-    let path = dir.path(&format!("{run}/best/model.safetensors"));
-    let tensors = named_tensors::read(&path).unwrap();
-    tensors.into_iter().find(|tensor| tensor.name == "embedding.weight").unwrap()
-}
-
-/// Returns the row of a word in the embedding.
-fn row(dir: &TestDir, run: &str, word: &str) -> Vec<f32> {
-    let words = dir.json(&format!("{run}/best/vocabulary.json"));
-    let id = words.as_array().unwrap().iter().position(|each| each == word).unwrap();
-    let embedding = embedding(dir, run);
-    embedding.values.chunks_exact(embedding.shape[1]).nth(id).unwrap().to_vec()
+    assert_eq!(dir.best_weights("run-words.npy"), dir.best_weights("run-words.vec"));
 }
 
 #[test]
-fn frozen_vectors_do_not_change() {
-    let dir = with_vectors();
-    let done = dir.train("vectors.yaml --out run --set model.embedding.trainable=false");
-    let message = stderr(&done);
-    assert!(message.contains("87.50 % of the words"), "70 of 80: {message}");
-    assert!(message.contains("Non-trainable params: 8,400"), "{message}");
-    for word in ["pos3", "n17"] {
-        assert_eq!(row(&dir, "run", word), vector(word));
-    }
-    // The vector of a word that is not in the file has the mean and variance of the others.
-    let missing = row(&dir, "run", "neg3");
-    let mean = missing.iter().sum::<f32>() / 100.0;
-    assert!(missing.iter().any(|number| *number != 0.0) && mean.abs() < 0.5);
-    // The file is needed neither by the checkpoint nor to resume.
-    std::fs::remove_file(dir.path("vectors.vec")).unwrap();
-    dir.lstmtext("evaluate run").assert().success();
-    dir.train("--resume run --set train.epochs=2");
-    assert_eq!(row(&dir, "run", "pos3"), vector("pos3"));
-}
-
-#[test]
-fn trainable_vectors_start_from_the_file() {
-    let dir = with_vectors();
-    dir.train("vectors.yaml --out run --set train.learning_rate=0.0001");
-    let actual = row(&dir, "run", "pos3");
-    let moved =
-        actual.iter().zip(vector("pos3")).map(|(a, b)| (a - b).abs()).fold(0.0_f32, f32::max);
-    assert!(moved > 0.0 && moved < 0.02, "{moved}");
-    let line = "summary vectors.yaml --json --set text.vocabulary_size=84";
-    let summary = stdout_json(&dir.lstmtext(line).assert().success());
-    assert_eq!(summary["parameters"], dir.summary("run")["parameters"]);
-}
-
-#[test]
-fn all_formats_give_the_same_model() {
-    let dir = with_vectors();
-    let plain = fasttext();
-    let lines: Vec<&str> = plain.lines().skip(1).map(str::trim_end).collect();
-    let without_header = lines.join("\n");
-    let words: String =
-        lines.iter().map(|line| line.split(' ').next().unwrap().to_owned() + "\n").collect();
-    let numbers: Vec<f32> = words.lines().flat_map(vector).collect();
-    let dir = dir
-        .file("glove.txt", &without_header)
-        .file("glove.txt.gz", gzip(without_header.as_bytes()))
-        .file("glove.zst", zstd::encode_all(without_header.as_bytes(), 0).unwrap())
-        .file("matrix.txt", &words);
-    let shape = vec![numbers.len() / 100, 100];
-    let matrix = NamedTensor { name: String::new(), shape, values: numbers };
-    write_npy(&dir.path("matrix.npy"), &matrix).unwrap();
-    dir.train("vectors.yaml --out run");
-    for file in ["glove.txt", "glove.txt.gz", "glove.zst", "matrix.npy"] {
-        let run = format!("run-{file}");
-        dir.train(&format!("vectors.yaml --out {run} --set model.embedding.vectors={file}"));
-        assert_eq!(dir.best_weights(&run), dir.best_weights("run"), "{file}");
-    }
-}
-
-#[test]
-fn unusable_vectors_are_rejected() {
-    let dir = with_vectors().file("short.vec", fasttext().replace("n5 ", "n5 1.0 ")).file(
-        "other.vec",
-        "2 100\nx ".to_owned() + &"1 ".repeat(100) + "\ny " + &"2 ".repeat(100) + "\n",
-    );
-    let fails = |set: &str, words: &[&str]| {
-        let line = format!("train vectors.yaml --out run --set {set}");
-        assert_fails(dir.lstmtext(&line), 1, words);
-        assert!(!dir.path("run").exists(), "a run that could not start leaves no files");
+fn unusable_arguments_and_texts_are_rejected() {
+    let dir = TestDir::with_data()
+        .file("texts.txt", texts())
+        .file("words.txt", texts())
+        .file("empty.txt", "")
+        .file("empty.csv", "")
+        .file("single.txt", "one\ntwo\none\ntwo\n")
+        .file("alone.txt", "one one\none\n");
+    let fails = |line: &str, code: i32, parts: &[&str]| {
+        assert_fails(dir.lstmtext(&format!("vectors {line}")), code, parts);
+        assert!(!dir.path("out.vec").exists(), "{line}");
     };
+    let endings = "must end in .vec, .txt, .vec.gz, .txt.gz or .npy";
+    fails("texts.txt --to out.bin", 2, &["--to \"out.bin\"", endings]);
+    fails("texts.txt --to texts.txt", 2, &["--to \"texts.txt\" would overwrite the input"]);
+    fails("empty.txt texts.txt --to texts.txt", 2, &["would overwrite the input"]);
+    fails("words.txt --to words.npy", 2, &["\"words.txt\" would overwrite the input"]);
+    fails("small.yaml texts.txt --to out.vec", 2, &["is a configuration: pass it alone"]);
+    fails("missing.yaml --to out.vec", 2, &["missing.yaml"]);
+    fails("missing.txt --to out.vec", 1, &["missing.txt"]);
+    fails("empty.txt --to out.vec", 1, &["empty.txt", "has no examples"]);
+    fails("empty.csv --to out.vec", 1, &["empty.csv", "has no examples"]);
+    let frequent = "no word in the training texts has 9999 or more occurrences";
+    fails("texts.txt --to out.vec --set text.min_count=9999", 1, &[frequent]);
+    let one = "--to out.vec --set text.min_count=1";
+    fails(&format!("single.txt {one}"), 1, &["each text has a single word"]);
+    fails(&format!("alone.txt {one}"), 1, &["have 1 of the words of the vocabulary"]);
     fails(
-        "model.embedding.size=50",
-        &["model.embedding.vectors", "vectors.vec", "embedding.size is 50", "100"],
+        "texts.txt --to out.vec --set pretrain.vectors.window=0",
+        2,
+        &["pretrain.vectors.window"],
     );
-    fails("model.embedding.vectors=short.vec", &["short.vec:"]);
-    fails("model.embedding.vectors=other.vec", &["other.vec", "no word of the vocabulary"]);
-    fails("model.embedding.vectors=none.vec", &["model.embedding.vectors", "none.vec"]);
+    fails(
+        "texts.txt --to out.vec --set pretrain.vectors.learning_rate=1e30",
+        1,
+        &["pretrain.vectors.learning_rate", "not finite"],
+    );
+}
+
+#[test]
+fn ctrl_c_leaves_no_file() {
+    let dir = TestDir::new().file("texts.txt", texts()).file("old.vec", "old");
+    let line = "vectors texts.txt --to old.vec --set pretrain.vectors.epochs=100000";
+    let mut process = dir.process(line).spawn().unwrap();
+    let mut shown = BufReader::new(process.stderr.take().unwrap());
+    let mut first = String::new();
+    while !first.contains("words of dimension 64") {
+        assert_ne!(shown.read_line(&mut first).unwrap(), 0, "{first}");
+    }
+    let id = i32::try_from(process.id()).unwrap();
+    // SAFETY: the process has not been waited for, so that its id is still its own.
+    assert_eq!(unsafe { libc::kill(id, libc::SIGINT) }, 0);
+    let mut rest = String::new();
+    shown.read_to_string(&mut rest).unwrap();
+    assert_eq!(process.wait().unwrap().code(), Some(130), "{rest}");
+    assert!(rest.contains("stopping; no vectors are written"), "{rest}");
+    assert_eq!(dir.read("old.vec"), "old");
+    assert_eq!(dir.names("."), ["old.vec", "texts.txt"]);
 }

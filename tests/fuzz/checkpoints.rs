@@ -6,7 +6,7 @@ use std::path::Path;
 use lstmtext::backend::native::NativeInference;
 use lstmtext::io::files::sha256;
 use lstmtext::model::named_tensors::{self, NamedTensor};
-use lstmtext::run::checkpoint::{self, Checkpoint, Contents};
+use lstmtext::run::checkpoint::{self, Checkpoint, Contents, ModelKind};
 use lstmtext::run::progress::Progress;
 use lstmtext::text::Encoders;
 
@@ -51,6 +51,7 @@ pub fn save_checkpoint(path: &Path) {
     ];
     let labels = ["x".to_owned(), "y".to_owned()];
     let contents = Contents {
+        model: ModelKind::Classifier,
         resolved: &resolved,
         labels: &labels,
         encoders: &encoders,

@@ -6,7 +6,7 @@ use std::path::Path;
 use lstmtext::Classifier;
 use lstmtext::model::quantization::ShortHashes;
 use lstmtext::model::{ModelSpec, NamedTensor, parameters};
-use lstmtext::run::checkpoint::{self, Checkpoint, Compaction, Contents};
+use lstmtext::run::checkpoint::{self, Checkpoint, Compaction, Contents, ModelKind};
 use lstmtext::run::progress::Progress;
 use lstmtext::text::Encoders;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -36,6 +36,7 @@ fn save_checkpoint(path: &Path) {
         NamedTensor { name: parameter.name, shape: parameter.shape, values }
     });
     let contents = Contents {
+        model: ModelKind::Classifier,
         resolved: &resolved,
         labels: &labels,
         encoders: &encoders,

@@ -26,7 +26,9 @@ use crate::output::table::{Align, Table};
 use crate::output::width::{shorten_names, truncate_middle, wrap};
 use crate::output::{is_terminal, message, note, terminal_width, warning};
 use crate::run::comparison::{ComparisonGroup, ComparisonGroups, common_metric, ranking_metric};
-use crate::run::listing::find;
+use crate::run::directory::RunDirectory;
+use crate::run::language_model::LanguageModelRecord;
+use crate::run::listing::{find, find_language_models};
 use crate::run::report::RunReport;
 use crate::sweep::unquoted;
 
@@ -185,6 +187,9 @@ pub fn run(args: ListArgs) -> anyhow::Result<u8> {
         groups.note().iter().for_each(note);
     }
     let differing = differing_fields(&runs);
+    if format != ScoreTableFormat::Json {
+        language_models(directory)?.iter().for_each(message);
+    }
     if runs.is_empty() && format != ScoreTableFormat::Json {
         message(format!("no runs in \"{}\"", directory.display()));
         return Ok(SUCCESS);
@@ -227,6 +232,23 @@ pub fn run(args: ListArgs) -> anyhow::Result<u8> {
     };
     print_scores(format, text, scores, &entries(&runs, &differing))?;
     Ok(SUCCESS)
+}
+
+/// Describes the runs that train language models, one line each.
+fn language_models(directory: &Path) -> anyhow::Result<Vec<String>> {
+    let describe = |path: PathBuf| {
+        let records = RunDirectory::open(&path).language_model_records().unwrap_or_default();
+        let of_record = |record: &LanguageModelRecord| {
+            Some((record.perplexity.as_ref()?.loss(), record.epoch, record.tokens))
+        };
+        let best = records.iter().filter_map(of_record).min_by(|a, b| a.0.total_cmp(&b.0));
+        let score = best.map_or("no perplexity yet".to_owned(), |(loss, epoch, tokens)| {
+            let tokens = group_digits(tokens as usize);
+            format!("perplexity {:.2} in epoch {epoch}, after {tokens} tokens", loss.exp())
+        });
+        format!("language model {}: {score}", printable(&name(&path, directory)))
+    };
+    Ok(find_language_models(directory)?.into_iter().map(describe).collect())
 }
 
 /// Warns that the best run has no test scores.

@@ -51,6 +51,13 @@ pub fn describe_run(
         ));
     }
     data.notes().for_each(note);
+    let is_idle = config.data.unlabelled.is_some() && data.unlabelled.is_none();
+    if is_idle && config.train.from.is_none() {
+        note(
+            "data.unlabelled has no effect without train.virtual_adversarial.epsilon, train.entropy_weight or \
+             pretrain.stages",
+        );
+    }
     let mut how = String::new();
     let is_native = backend.kind() == BackendKind::Native;
     if backend.is_cuda() || !is_native && config.precision.is_half() {

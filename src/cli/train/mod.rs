@@ -4,6 +4,7 @@ mod arguments;
 mod description;
 mod resumption;
 mod session;
+mod stages;
 
 use std::path::Path;
 
@@ -57,10 +58,9 @@ fn train(
             Ok(SUCCESS)
         }
         Ending::Interrupted(signal) => {
-            message(format!(
-                "stopped by a signal; progress is saved in \"{}\"",
-                run.last().display()
-            ));
+            // Before its first checkpoint, a run has only the results of pre-training.
+            let saved = if run.last().exists() { run.last() } else { run.path().to_owned() };
+            message(format!("stopped by a signal; progress is saved in \"{}\"", saved.display()));
             message(session.resume_hint(run.path()));
             Ok(128 + signal as u8)
         }

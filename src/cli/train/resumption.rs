@@ -7,8 +7,10 @@ use anyhow::{bail, ensure};
 use crate::backend::Backend;
 use crate::config::{AutoNumber, BackendKind, Override, Resolved};
 use crate::output::note;
+use crate::output::shell::quoted_path;
 use crate::run::checkpoint::{self, Checkpoint, is_checkpoint};
 use crate::run::directory::RunDirectory;
+use crate::run::listing::is_language_model;
 use crate::run::saved_model::is_ensemble;
 
 /// Opens the directory of a run to resume.
@@ -26,6 +28,12 @@ pub fn open_run(path: &Path, rank: usize) -> anyhow::Result<RunDirectory> {
         "\"{}\" is an ensemble of checkpoints, not a run: resume the runs of its members, and combine them \
          again",
         path.display()
+    );
+    ensure!(
+        !is_language_model(path),
+        "\"{}\" is the run of a language model; to resume it, use pretrain --resume {}",
+        path.display(),
+        quoted_path(path)
     );
     let run = RunDirectory::open(path);
     let hint = match rank {

@@ -1,31 +1,27 @@
 //! An invocation of `lstmtext train`: a run that starts or resumes, in one process or several.
 
 use std::ffi::OsStr;
-use std::fs;
-use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use anyhow::{Context, anyhow, ensure};
 
 use super::arguments::TrainArgs;
 use super::description::{describe_run, note_changed_settings, note_other_configuration};
 use super::resumption::{latest_checkpoint, open_run, resumed_configuration};
+use super::stages::{self, StageRunner};
 use crate::backend::kernel::Instructions;
 use crate::backend::{Backend, Backends};
 use crate::cli::arguments::ComputeArgs;
 use crate::cli::hints::{missing_data, program};
 use crate::cli::processes::Processes;
 use crate::cli::{output_directory, starter};
-use crate::config::{self, Config, Document, Metric, Override, Resolved, field_lines};
+use crate::config::{self, Config, ConfigError, Document, Metric, Override, Resolved, field_lines};
 use crate::data::prepared::PreparedData;
 use crate::data::{Sharing, agree, uses_cache};
 use crate::distributed::{Collective, LostProcess, Reported};
 use crate::events;
-use crate::io::files::create_directories;
 use crate::output::format::{group_digits, pluralize};
-use crate::output::sanitize::file_name;
 use crate::output::shell::quoted_path;
 use crate::output::{message, note};
 use crate::prediction::text_columns::TextColumns;
@@ -121,8 +117,18 @@ impl<'a> Session<'a> {
         let backend = collective.agree(self.start_backend(&resolved.config))?;
         self.set_shards(&mut resolved)?;
         self.ensure_same_configuration(&resolved)?;
-        let new = self.group.on_first(|| self.create_run(&resolved))?;
+        let mut new = self.group.on_first(|| self.create_run(&resolved))?;
         let run = self.run_directory(new.as_ref())?;
+        let staged = self.run_stages(&mut resolved, &run);
+        let mut _lock = None;
+        let has_stages = !resolved.config.pretrain.stages.is_empty();
+        if staged.is_ok() || stages::paths(&run).iter().any(|path| path.exists()) {
+            // From now on, the run can be resumed.
+            _lock = new.take_if(|_| has_stages).and_then(NewRun::begin);
+        }
+        if let Some(signal) = staged? {
+            return Ok(interrupted(run, &resolved.config, signal));
+        }
         let sharing = self.sharing(&resolved.config);
         let prepare = || prepare(resolved.clone(), sharing);
         let (mut data, source) = self.prepare(&resolved.config, prepare)?;
@@ -131,8 +137,24 @@ impl<'a> Session<'a> {
         self.group.on_first(|| run.write_config(&data.resolved.to_yaml()))?;
         self.remove_test_examples(&mut data);
         let trainer = self.create_trainer(&*backend, &mut data, &run, source.as_ref())?;
-        let _lock = new.map(NewRun::begin);
+        if let Some(new) = new {
+            _lock = new.begin();
+        }
         self.train(&*backend, trainer, &run)
+    }
+
+    /// Runs the stages of pre-training that are not done. Returns the signal if one interrupted them.
+    fn run_stages(
+        &self,
+        resolved: &mut Resolved,
+        run: &RunDirectory,
+    ) -> anyhow::Result<Option<i32>> {
+        if !resolved.config.pretrain.stages.is_empty() && !self.collective().is_alone() {
+            let message = "pretrain.stages: several processes train only the classifier; run `lstmtext pretrain` \
+                           first, and pass its run with --from";
+            return Err(ConfigError::new(message).into());
+        }
+        StageRunner { compute: self.compute, interrupt: self.interrupt }.run(resolved, run)
     }
 
     /// Replaces `train.shards: auto` by the number that suits the threads of all processes.
@@ -150,7 +172,7 @@ impl<'a> Session<'a> {
                 output_directory::check_new(path)?;
                 path.clone()
             }
-            None => create_run_directory(&name)?,
+            None => output_directory::create_run(&name)?,
         };
         // A run that cannot start leaves no directory behind.
         let new = NewRun::lock(&path)?;
@@ -256,6 +278,10 @@ impl<'a> Session<'a> {
         self.set_shards(&mut resolved)?;
         self.ensure_same_configuration(&resolved)?;
         self.save_lack_of_memory(run);
+        let staged = self.run_stages(&mut resolved, run);
+        if let Some(signal) = staged.inspect_err(|error| self.write_error(run, error))? {
+            return Ok(interrupted(run.clone(), &resolved.config, signal));
+        }
         let sharing = self.sharing(&resolved.config);
         let prepared = self.prepare(&resolved.config, || {
             prepare(resolved.clone(), sharing)
@@ -447,6 +473,12 @@ impl<'a> Session<'a> {
     }
 }
 
+/// Returns the outcome of a run whose pre-training a signal has interrupted.
+fn interrupted(run: RunDirectory, config: &Config, signal: i32) -> Trained {
+    let (columns, metric) = (TextColumns::of(config), config.metric().clone());
+    Trained { run, columns, metric, ending: Ending::Interrupted(signal) }
+}
+
 /// Prepares the data of a new run, and opens the checkpoint from whose weights it starts, if there is one.
 fn prepare(
     resolved: Resolved,
@@ -455,26 +487,4 @@ fn prepare(
     let source = agree(sharing, Checkpoint::open_source(&resolved.config))?;
     let known = source.as_ref().map(Checkpoint::known_encoders).unwrap_or_default();
     Ok((PreparedData::prepare_with(resolved, &known, sharing)?, source))
-}
-
-/// Creates the directory `runs/NAME-TIME`, with a number if a run of the same name started in the same
-/// second.
-fn create_run_directory(name: &str) -> anyhow::Result<PathBuf> {
-    let time = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-    let stamp = time.replace([':', '-'], "").replace('T', "-").replace('Z', "");
-    let name = file_name(name);
-    let runs = Path::new("runs");
-    create_directories(runs)?;
-    let mut number: u64 = 1;
-    loop {
-        let suffix = if number == 1 { String::new() } else { format!("-{number}") };
-        let directory = runs.join(format!("{name}-{stamp}{suffix}"));
-        match fs::create_dir(&directory) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => number += 1,
-            result => {
-                result.with_context(|| format!("cannot create \"{}\"", directory.display()))?;
-                return Ok(directory);
-            }
-        }
-    }
 }

@@ -21,7 +21,9 @@ pub use model::{
     ModelConfig, NgramWeighting, NgramsConfig,
 };
 pub use pooling::{Pooling, Poolings};
-pub use pretrain::{LanguageModelConfig, PretrainConfig, VectorsConfig, VectorsMethod};
+pub use pretrain::{
+    LanguageModelConfig, PretrainConfig, Stage, Stages, VectorsConfig, VectorsMethod,
+};
 pub use text::{PadSide, TextConfig, TokenizerKind, TokenizerSetting, Truncate};
 pub use train::{
     AdadeltaConfig, AdamConfig, AdversarialConfig, AverageConfig, AverageMethod, CollectiveKind,
@@ -39,6 +41,10 @@ use super::value::choice;
 
 /// The section that only `lstmtext sweep` uses.
 pub const SWEEP: &str = "sweep";
+
+/// The section of pre-training. Names that it shares with other sections, such as `epochs`, mean the others where
+/// nothing else is said.
+pub const PRETRAIN: &str = "pretrain";
 
 /// The key in [`SWEEP`] for fields that vary together.
 pub const CASES: &str = "cases";

@@ -1,12 +1,25 @@
 //! The section `pretrain`.
 
+use std::path::PathBuf;
+
+use serde_yaml::Value;
+
 use crate::config::fields::section;
 use crate::config::types::{Every, Portion};
-use crate::config::value::{above, at_least, between, choice};
+use crate::config::value::{FieldValue, Range, above, at_least, between, choice};
 
 section! {
     /// Learning from text without labels: the training examples and the texts in data.unlabelled.
     pub struct PretrainConfig {
+        /// Stages that lstmtext train runs before the training of the classifier, in its run directory:
+        /// vectors learns word vectors (vectors.npy), and language_model trains a language model
+        /// (language_model/) from them, or from random vectors. The classifier starts from the last of
+        /// them. []: none.
+        stages: Stages = Stages::default();
+        /// Files, directories or patterns with the texts, in a format of data.format and the columns of
+        /// data.text_column; labels are ignored. []: the training examples and the texts in
+        /// data.unlabelled.
+        texts: Vec<PathBuf> = Vec::new();
         /// Texts that are not trained on but measure the perplexity of language models: a fraction of
         /// all texts, or their number.
         held_out: Portion = Portion::Fraction(0.01);
@@ -47,6 +60,52 @@ impl VectorsConfig {
             VectorsMethod::Cbow => 0.05,
             VectorsMethod::Skipgram => 0.025,
         })
+    }
+}
+
+choice! {
+    /// A stage of pre-training.
+    pub enum Stage {
+        /// Word vectors.
+        Vectors = "vectors",
+        /// A language model.
+        LanguageModel = "language_model",
+    }
+}
+
+/// The stages of pre-training, each at most once, in the order in which they run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stages(Vec<Stage>);
+
+impl Stages {
+    /// Returns true if there is no stage.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Returns true if this stage is among them.
+    pub fn has(&self, stage: Stage) -> bool {
+        self.0.contains(&stage)
+    }
+}
+
+impl FieldValue for Stages {
+    fn from_yaml(value: &Value) -> Option<Self> {
+        let stages: Vec<Stage> = match value {
+            Value::Null => Vec::new(),
+            Value::Sequence(items) => items.iter().map(Stage::from_yaml).collect::<Option<_>>()?,
+            _ => vec![Stage::from_yaml(value)?],
+        };
+        let order = [Stage::Vectors, Stage::LanguageModel];
+        let ordered: Vec<Stage> =
+            order.into_iter().filter(|stage| stages.contains(stage)).collect();
+        (ordered.len() == stages.len()).then_some(Self(ordered))
+    }
+    fn to_yaml(&self) -> Value {
+        Value::Sequence(self.0.iter().map(Stage::to_yaml).collect())
+    }
+    fn alternatives(range: Option<Range>) -> Vec<String> {
+        [Stage::alternatives(range), vec!["a list of these".into(), "[]".into()]].concat()
     }
 }
 

@@ -56,6 +56,11 @@ section! {
         /// n-grams and labels are matched by name, new ones are initialized, and the optimizer starts
         /// anew. train --from sets this field. null: random weights.
         from: Option<PathBuf> = None;
+        /// Fit the head before training: logistic regression on the pooled states that the model in
+        /// train.from computes for the training texts, with an L2 penalty whose strength has the lowest
+        /// validation loss (linear probing). With freeze: [embedding, lstm.0, head], only n-grams are then
+        /// trained, which suits few examples; without it, all layers are (Kumar et al. 2022).
+        fit_head: bool = false;
         /// Layers that are not trained: embedding, lstm.0 (the lowest LSTM layer), lstm.1 and so on,
         /// attention, ngrams, head. With several inputs, story.embedding is the layer of one input,
         /// and embedding that of all.

@@ -67,15 +67,7 @@ pub struct GuessedColumns {
 /// # Errors
 /// Returns a message if they are not clear, to follow "is a data file, but".
 pub fn choose(sample: &Sample, known: &Known) -> Result<GuessedColumns, String> {
-    if sample.rows.is_empty() {
-        if let Some(fault) = &sample.fault {
-            return Err(fault.clone());
-        }
-        return Err("no row below its header can be read".to_owned());
-    }
-    if sample.columns.is_empty() {
-        return Err("its rows have no strings, numbers or booleans in the same place".to_owned());
-    }
+    check_rows(sample)?;
     if let [column] = &sample.columns[..] {
         let name = column.key();
         return Err(format!(
@@ -87,26 +79,13 @@ pub fn choose(sample: &Sample, known: &Known) -> Result<GuessedColumns, String> 
     if let Some(fault) = missing_column(sample, requested) {
         return Err(fault);
     }
-    let statistics: Vec<Statistics> =
-        (0..sample.columns.len()).map(|index| Statistics::of(sample, index)).collect();
+    let statistics = Statistics::of_all(sample);
     let named = |column: &Column| sample.index_of(column);
     let label: Vec<usize> =
         known.label.iter().chain(&known.label_columns).filter_map(named).collect();
     let texts: Vec<usize> = match &known.text {
         Some(columns) => columns.0.iter().filter_map(named).collect(),
-        None => {
-            let mut others = statistics.iter().enumerate();
-            if others.all(|(index, column)| label.contains(&index) || !column.has_words) {
-                return Err(
-                    "no column has texts, only numbers; if one of them is the text, name it with \
-                            --text"
-                        .to_owned(),
-                );
-            }
-            let found = text(&statistics, &label)
-                .map_err(|candidates| unclear(sample, &candidates, "text", &[]))?;
-            vec![found]
-        }
+        None => vec![text_of(sample, &statistics, &label)?],
     };
     let labels = match &known.label {
         _ if !known.label_columns.is_empty() => known.label_columns.clone(),
@@ -122,6 +101,43 @@ pub fn choose(sample: &Sample, known: &Known) -> Result<GuessedColumns, String> 
         None => texts.iter().map(|index| sample.columns[*index].clone()).collect(),
     };
     Ok(GuessedColumns { texts, labels })
+}
+
+/// Chooses the columns of the text where labels do not matter. `known` are the columns, if they are known.
+///
+/// # Errors
+/// Returns a message if they are not clear, to follow "is a data file, but".
+pub fn choose_texts(sample: &Sample, known: Option<&Columns>) -> Result<Vec<Column>, String> {
+    check_rows(sample)?;
+    if let Some(Columns(known)) = known {
+        return missing_column(sample, known.iter()).map_or_else(|| Ok(known.clone()), Err);
+    }
+    let statistics = Statistics::of_all(sample);
+    Ok(vec![sample.columns[text_of(sample, &statistics, &[])?].clone()])
+}
+
+/// Returns an error if there is nothing from which columns could be chosen.
+fn check_rows(sample: &Sample) -> Result<(), String> {
+    if sample.rows.is_empty() {
+        let fault = sample.fault.as_deref();
+        return Err(fault.unwrap_or("no row below its header can be read").to_owned());
+    }
+    if sample.columns.is_empty() {
+        return Err("its rows have no strings, numbers or booleans in the same place".to_owned());
+    }
+    Ok(())
+}
+
+/// Returns the column of the text, which is none of `labels`.
+fn text_of(sample: &Sample, statistics: &[Statistics], labels: &[usize]) -> Result<usize, String> {
+    let mut others = statistics.iter().enumerate();
+    if others.all(|(index, column)| labels.contains(&index) || !column.has_words) {
+        return Err(
+            "no column has texts, only numbers; if one of them is the text, name it with --text"
+                .to_owned(),
+        );
+    }
+    text(statistics, labels).map_err(|candidates| unclear(sample, &candidates, "text", &[]))
 }
 
 /// Returns the message that a column is not in the file. Returns `None` if all are, or if the columns of the file
@@ -182,6 +198,11 @@ impl Statistics {
             values: cells().collect::<HashSet<_>>().len(),
             empty: cells().filter(|cell| cell.is_empty()).count(),
         }
+    }
+
+    /// Returns the properties of all columns.
+    fn of_all(sample: &Sample) -> Vec<Self> {
+        (0..sample.columns.len()).map(|index| Self::of(sample, index)).collect()
     }
 
     fn is_named(&self, names: &[&str]) -> bool {

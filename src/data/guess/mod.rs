@@ -11,12 +11,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow};
 use serde_yaml::Value;
 
-use super::formats::excerpt;
-use crate::config::{Column, Columns, DataConfig, FieldValue, defaults, inline_yaml};
+use super::formats::{excerpt, format_of};
+use crate::config::{Column, Columns, DataConfig, FieldValue, Format, defaults, inline_yaml};
 use crate::output::format::join_names;
 
 pub use columns::Known;
-use columns::{GuessedColumns, choose};
+use columns::{GuessedColumns, choose, choose_texts};
 use files::{DataFiles, data_files};
 pub use header::check_header;
 use sample::Count;
@@ -199,6 +199,38 @@ impl Guess {
         }
         yaml
     }
+}
+
+/// Guesses the fields of the configuration by which the texts of a file are read, whatever their labels. `data` has
+/// the settings that are known, and `known` the columns of the text, if they are known. A .txt file has a text per
+/// line, unless a column is known. Returns no fields if there is nothing to guess.
+///
+/// # Errors
+/// Returns an error if the file cannot be read, or if the column of the text is not clear.
+pub fn text_fields(
+    path: &Path,
+    data: &DataConfig,
+    known: Option<&Columns>,
+) -> anyhow::Result<Vec<(String, Value)>> {
+    if path.is_dir() {
+        return Ok(Vec::new());
+    }
+    let Some(DataFiles { first, .. }) = data_files(path, data.format)? else {
+        return Ok(Vec::new());
+    };
+    let has_lines = data.format == Format::Auto
+        && matches!(format_of(&first), Ok(Format::Fasttext))
+        && known.is_none();
+    let sample = if has_lines { None } else { Sample::read(&first, data)? };
+    let Some(sample) = sample else { return Ok(Vec::new()) };
+    let fields = sample.fields.iter().map(|(field, value)| ((*field).to_owned(), value.clone()));
+    let mut fields: Vec<(String, Value)> = fields.collect();
+    if sample.has_columns {
+        let columns = choose_texts(&sample, known)
+            .map_err(|fault| anyhow!("\"{}\" is a data file, but {fault}", first.display()))?;
+        fields.push(("data.text_column".to_owned(), Columns(columns).to_yaml()));
+    }
+    Ok(fields)
 }
 
 fn path_value(path: &Path) -> anyhow::Result<Value> {

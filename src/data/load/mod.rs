@@ -14,7 +14,7 @@ pub use self::labelling::has_several_labels;
 use self::labelling::{add_teacher, reading_labels};
 use self::splitting::split;
 use self::subwords::{learn_subwords, split_pieces};
-use crate::config::{CacheUse, Config, DataConfig, Labelling, UnseenLabels};
+use crate::config::{CacheUse, Config, ConfigError, DataConfig, Labelling, UnseenLabels};
 use crate::data::check::duplicates::overlap;
 use crate::data::check::splits::{class_findings, single_label, unused_name};
 use crate::data::data_splits::{DataSplits, drop_long_texts, short_rows};
@@ -181,6 +181,11 @@ impl FileExamples {
     /// Returns an error if a file cannot be read or has an unknown label.
     pub fn read(config: &Config, sharing: Sharing) -> anyhow::Result<Self> {
         let with_teacher = config;
+        if config.data.train.as_os_str().is_empty() {
+            let message =
+                "data.train: missing; set it to the file or directory with the training data";
+            return Err(ConfigError::new(message).into());
+        }
         let config = &reading_labels(config, sharing)?;
         let data = &config.data;
         let train = read("data.train", &data.train, config, &[], sharing)?;

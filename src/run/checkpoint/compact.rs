@@ -174,6 +174,7 @@ impl Checkpoint {
             }
             let precision = if compaction.quantize { Precision::Int8 } else { Precision::Float32 };
             let manifest = CheckpointManifest {
+                model: self.manifest.model,
                 format: FORMAT.into(),
                 version: COMPACT_VERSION,
                 lstmtext: env!("CARGO_PKG_VERSION").into(),

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Context;
+use serde::Serialize;
 
 use super::layout::{
-    CONFIG, CheckpointManifest, FILES, FORMAT, FileEntry, MANIFEST, MODEL, OPTIMIZER, PROGRESS,
-    RAW, VERSION, ngrams_file, tokenizer_file, vocabulary_file, write_json,
+    CONFIG, CheckpointManifest, FILES, FORMAT, FileEntry, MANIFEST, MODEL, ModelKind, OPTIMIZER,
+    PROGRESS, RAW, ngrams_file, tokenizer_file, vocabulary_file, write_json,
 };
 use crate::config::Resolved;
 use crate::io::files::write;
@@ -17,8 +18,10 @@ use crate::run::manifest::Manifest;
 use crate::run::progress::Progress;
 use crate::text::{Encoders, NgramIndex};
 
-/// Content of a checkpoint.
-pub struct Contents<'a> {
+/// Content of a checkpoint. `P` is the progress of its run.
+pub struct Contents<'a, P = Progress> {
+    /// Kind of the model.
+    pub model: ModelKind,
     /// Resolved configuration.
     pub resolved: &'a Resolved,
     /// Label of each class.
@@ -32,7 +35,7 @@ pub struct Contents<'a> {
     /// Optimizer state.
     pub optimizer_state: Vec<NamedTensor>,
     /// Progress of the run.
-    pub progress: &'a Progress,
+    pub progress: &'a P,
 }
 
 /// Writes a checkpoint to the directory `path` and atomically replaces an older one.
@@ -40,7 +43,7 @@ pub struct Contents<'a> {
 /// # Errors
 /// Returns an error if a value is not finite or a file cannot be written. The older checkpoint then
 /// stays as it is.
-pub fn save(path: &Path, contents: &Contents) -> anyhow::Result<()> {
+pub fn save<P: Serialize>(path: &Path, contents: &Contents<P>) -> anyhow::Result<()> {
     contents.check_finite(path)?;
     replace_directory(path, |directory| contents.write(directory))
         .with_context(|| cannot_save(path))
@@ -50,7 +53,7 @@ pub fn save(path: &Path, contents: &Contents) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// Returns an error if a value is not finite, `path` exists or a file cannot be written.
-pub fn create(path: &Path, contents: &Contents) -> anyhow::Result<()> {
+pub fn create<P: Serialize>(path: &Path, contents: &Contents<P>) -> anyhow::Result<()> {
     contents.check_finite(path)?;
     create_directory(path, |directory| contents.write(directory)).with_context(|| cannot_save(path))
 }
@@ -59,7 +62,7 @@ fn cannot_save(path: &Path) -> String {
     format!("cannot save the checkpoint \"{}\"", path.display())
 }
 
-impl Contents<'_> {
+impl<P: Serialize> Contents<'_, P> {
     /// Checks that all weights and the optimizer state are finite. `path` is the checkpoint.
     fn check_finite(&self, path: &Path) -> anyhow::Result<()> {
         let raw_weights = self.raw_weights.iter().flatten();
@@ -108,9 +111,10 @@ impl Contents<'_> {
         }
         let manifest = CheckpointManifest {
             format: FORMAT.into(),
-            version: VERSION,
+            version: self.model.version(),
             lstmtext: env!("CARGO_PKG_VERSION").into(),
             labels: self.labels.to_vec(),
+            model: self.model,
             files,
             compact: None,
             sha256: String::new(),

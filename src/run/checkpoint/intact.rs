@@ -6,7 +6,10 @@ use std::path::Path;
 use anyhow::{Context, anyhow, ensure};
 
 use super::files::{Directory, OpenFile, with_directory};
-use super::layout::{COMPACT_VERSION, CheckpointManifest, FILES, MANIFEST, OPTIMIZER, unusable};
+use super::layout::{
+    COMPACT_VERSION, CheckpointManifest, FILES, LANGUAGE_MODEL_VERSION, MANIFEST, ModelKind,
+    OPTIMIZER, unusable,
+};
 use crate::io::files::RECORDS_LIMIT;
 use crate::run::manifest::Manifest;
 
@@ -35,10 +38,17 @@ impl IntactFiles {
         let manifest = CheckpointManifest::parse(&file.read(RECORDS_LIMIT)?)?;
         let is_compact = manifest.compact.is_some();
         ensure!(
-            is_compact == (manifest.version >= COMPACT_VERSION),
+            is_compact == (manifest.version == COMPACT_VERSION),
             "{MANIFEST} has the version {}, but {} a compact checkpoint",
             manifest.version,
             if is_compact { "describes" } else { "does not describe" }
+        );
+        let is_language_model = manifest.model == ModelKind::LanguageModel;
+        ensure!(
+            is_language_model == (manifest.version == LANGUAGE_MODEL_VERSION),
+            "{MANIFEST} has the version {}, but {} a language model",
+            manifest.version,
+            if is_language_model { "describes" } else { "does not describe" }
         );
         for name in FILES.iter().filter(|name| !is_compact || **name != OPTIMIZER) {
             ensure!(manifest.files.contains_key(*name), "{MANIFEST} does not list {name}");

@@ -18,6 +18,8 @@ pub const VERSION: u32 = 2;
 pub const CALIBRATED_VERSION: u32 = 3;
 /// Version of compact checkpoints.
 pub const COMPACT_VERSION: u32 = 4;
+/// Version of checkpoints of language models, which earlier programs cannot read.
+pub const LANGUAGE_MODEL_VERSION: u32 = 5;
 pub const MANIFEST: &str = "checkpoint.json";
 pub const MODEL: &str = "model.safetensors";
 pub const RAW: &str = "raw.safetensors";
@@ -43,12 +45,41 @@ pub struct CheckpointManifest {
     /// Version of the program that wrote the checkpoint.
     pub lstmtext: String,
     pub labels: Vec<String>,
+    /// Kind of the model.
+    #[serde(default, skip_serializing_if = "ModelKind::is_classifier")]
+    pub model: ModelKind,
     pub files: BTreeMap<String, FileEntry>,
     /// Origin of a compact checkpoint; `None` for all others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compact: Option<CompactRecord>,
     /// SHA-256 of the manifest with an empty value here.
     pub sha256: String,
+}
+
+/// Kind of a model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ModelKind {
+    /// A text classifier.
+    #[default]
+    Classifier,
+    /// A language model, without labels.
+    LanguageModel,
+}
+
+impl ModelKind {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    fn is_classifier(&self) -> bool {
+        *self == Self::Classifier
+    }
+
+    /// Version of a new checkpoint of such a model.
+    pub fn version(self) -> u32 {
+        match self {
+            Self::Classifier => VERSION,
+            Self::LanguageModel => LANGUAGE_MODEL_VERSION,
+        }
+    }
 }
 
 /// Precision of the weights of a compact checkpoint.
@@ -81,7 +112,7 @@ impl Manifest for CheckpointManifest {
     const FILE: &str = MANIFEST;
     const FORMAT: &str = FORMAT;
     const OLDEST_VERSION: u32 = VERSION;
-    const VERSION: u32 = COMPACT_VERSION;
+    const VERSION: u32 = LANGUAGE_MODEL_VERSION;
 
     fn sha256_mut(&mut self) -> &mut String {
         &mut self.sha256

@@ -34,13 +34,16 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 
 use crate::config::{self, Config, ConfigError, Labelling, Override, Resolved};
-use crate::io::files::{ARRAYS_LIMIT, SETTINGS_LIMIT, read};
+use crate::data::SplitFingerprints;
+use crate::io::files::{ARRAYS_LIMIT, RECORDS_LIMIT, SETTINGS_LIMIT, read};
 use crate::io::replace::{create_directory, replace_directory};
 use crate::model::quantization::dequantized;
 use crate::model::transfer::check_sizes;
 use crate::model::{ModelSpec, NamedTensor, named_tensors};
 use crate::objective::Calibration;
 use crate::output::shell::quoted_path;
+use crate::run::language_model::LanguageModelProgress;
+use crate::run::manifest::Manifest;
 use crate::run::progress::Progress;
 use crate::text::{Encoders, KnownEncoders};
 
@@ -50,11 +53,11 @@ use encoders::{read_ngrams, read_subwords, read_vocabulary};
 use files::{OpenFile, with_directory};
 use intact::IntactFiles;
 pub(super) use layout::ENSEMBLE;
-pub use layout::tokenizer_file;
 use layout::{
     CALIBRATION, CONFIG, CheckpointManifest, MANIFEST, MODEL, OPTIMIZER, PROGRESS, RAW, unusable,
     write_json,
 };
+pub use layout::{ModelKind, tokenizer_file};
 
 /// Reads the configuration of the checkpoint at `path`, or of the best checkpoint of the run there,
 /// without checking any file. Returns `None` if it cannot be read; [`Checkpoint::open_with`] reports
@@ -101,6 +104,38 @@ impl Checkpoint {
     /// # Errors
     /// Returns the errors of [`Checkpoint::open`], and an error if a change is not valid.
     pub fn open_with(path: &Path, overrides: &[Override]) -> anyhow::Result<Self> {
+        let checkpoint = Self::open_any(path, overrides)?;
+        ensure!(
+            !checkpoint.is_language_model(),
+            "\"{}\" is a language model, which predicts words but no labels; train a classifier from it: \
+             lstmtext train CONFIG --from {}",
+            checkpoint.path.display(),
+            quoted_path(path)
+        );
+        Ok(checkpoint)
+    }
+
+    /// Opens the checkpoint of a language model like [`Checkpoint::open_with`].
+    ///
+    /// # Errors
+    /// Returns the errors of [`Checkpoint::open_with`], and an error if it is a classifier.
+    pub fn open_language_model(path: &Path, overrides: &[Override]) -> anyhow::Result<Self> {
+        let checkpoint = Self::open_any(path, overrides)?;
+        ensure!(
+            checkpoint.is_language_model(),
+            "\"{}\" is a classifier, not a language model; `lstmtext pretrain` trains language models",
+            checkpoint.path.display()
+        );
+        Ok(checkpoint)
+    }
+
+    /// Returns true if the model is a language model.
+    pub fn is_language_model(&self) -> bool {
+        self.manifest.model == ModelKind::LanguageModel
+    }
+
+    /// Opens the checkpoint of a model of any kind.
+    fn open_any(path: &Path, overrides: &[Override]) -> anyhow::Result<Self> {
         reject_model_overrides(overrides)?;
         let overrides = &*without_separator(overrides);
         let path = locate(path)?;
@@ -145,7 +180,7 @@ impl Checkpoint {
     /// of the configuration.
     pub fn open_source(config: &Config) -> anyhow::Result<Option<Self>> {
         let Some(path) = &config.train.from else { return Ok(None) };
-        let source = Self::open(path).context("train.from")?;
+        let source = Self::open_any(path, &[]).context("train.from")?;
         source.check_precision().context("train.from")?;
         check_sizes(&source.resolved.config, config)?;
         Ok(Some(source))
@@ -255,6 +290,29 @@ impl Checkpoint {
     /// Returns an error if the file cannot be read.
     pub fn progress(&self) -> anyhow::Result<Progress> {
         read_progress(&self.files[PROGRESS])
+    }
+
+    /// Reads the progress of the training of a language model at the time of the checkpoint.
+    ///
+    /// # Errors
+    /// Returns an error if the file cannot be read.
+    pub fn language_model_progress(&self) -> anyhow::Result<LanguageModelProgress> {
+        let file = &self.files[PROGRESS];
+        let progress: LanguageModelProgress = file.json(SETTINGS_LIMIT)?;
+        progress.check().with_context(|| format!("cannot use \"{}\"", file.path().display()))?;
+        Ok(progress)
+    }
+
+    /// Fingerprints of the examples with which a classifier was trained; `None` if they are unknown, and for a
+    /// language model.
+    ///
+    /// # Errors
+    /// Returns an error if the file of the progress cannot be read.
+    pub fn training_data(&self) -> anyhow::Result<Option<SplitFingerprints>> {
+        match self.is_language_model() {
+            true => Ok(None),
+            false => Ok(self.progress()?.data),
+        }
     }
 
     /// Reads the optimizer state.
@@ -409,6 +467,15 @@ fn locate(path: &Path) -> anyhow::Result<PathBuf> {
         false => String::new(),
     };
     bail!("\"{shown}\" is not a checkpoint: {MANIFEST} is missing in it and in its best/{advice}")
+}
+
+/// Returns the kind of the model of the checkpoint in the directory `path`, without verifying other files; `None` if
+/// its manifest cannot be read.
+pub fn kind(path: &Path) -> Option<ModelKind> {
+    let parse = |directory: &files::Directory| {
+        CheckpointManifest::parse(&directory.file(MANIFEST)?.read(RECORDS_LIMIT)?)
+    };
+    with_directory(path, parse).ok().map(|manifest| manifest.model)
 }
 
 /// Verifies the files of the checkpoint in the directory `path`.

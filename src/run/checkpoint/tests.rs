@@ -68,6 +68,7 @@ proptest! {
         let inputs = &resolved.config.inputs;
         let Ok(encoders) = Encoders::from_texts(inputs, &[texts]) else { return Ok(()) };
         let contents = Contents {
+            model: ModelKind::Classifier,
             resolved: &resolved,
             labels: &labels,
             encoders: &encoders,
@@ -99,6 +100,7 @@ fn a_checkpoint_stays_readable_while_it_is_replaced() {
     let save = |value: f32| {
         let tensor = NamedTensor { name: "w".into(), shape: vec![9], values: vec![value; 9] };
         let contents = Contents {
+            model: ModelKind::Classifier,
             resolved: &resolved,
             labels: &["a".into(), "b".into()],
             encoders: &encoders,

@@ -4,7 +4,7 @@ use super::observer::Observer;
 use crate::backend::Learner;
 use crate::data::prepared::PreparedData;
 use crate::model::NamedTensor;
-use crate::run::checkpoint::{self, Checkpoint, Contents};
+use crate::run::checkpoint::{self, Checkpoint, Contents, ModelKind};
 use crate::run::directory::RunDirectory;
 use crate::run::progress::Progress;
 use crate::run::summary::CheckpointKind;
@@ -32,6 +32,7 @@ impl Observer for CheckpointWriter<'_> {
         let mut weights = learner.weights();
         progress.branch_scales().apply(&mut weights);
         let contents = Contents {
+            model: ModelKind::Classifier,
             resolved: &self.data.resolved,
             labels: &self.data.labels,
             encoders: &self.data.encoders,

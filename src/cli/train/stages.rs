@@ -1,0 +1,123 @@
+//! The stages of pre-training that come before the training of a classifier, in its run directory.
+
+use std::path::{Path, PathBuf};
+
+use serde_yaml::Value;
+
+use crate::cli::arguments::ComputeArgs;
+use crate::cli::language_model_run::{self, start_backend};
+use crate::cli::pretrain::without_ngrams;
+use crate::cli::vectors::learn_to_file;
+use crate::config::{self, ConfigError, Override, Resolved, Stage, VocabularySource};
+use crate::output::message;
+use crate::pretrain::language_model::Ending;
+use crate::run::checkpoint::is_checkpoint;
+use crate::run::directory::RunDirectory;
+use crate::run::new_run::NewRun;
+use crate::system::signals::Interrupt;
+
+/// Name of the file with the vectors of the first stage in the run directory.
+const VECTORS: &str = "vectors.npy";
+/// Name of the run of the language model in the run directory.
+const LANGUAGE_MODEL: &str = "language_model";
+
+/// What stages need besides their configuration.
+pub struct StageRunner<'a> {
+    pub compute: &'a ComputeArgs,
+    pub interrupt: &'a Interrupt,
+}
+
+impl StageRunner<'_> {
+    /// Runs the stages of the configuration that are not done, and lets the classifier start from the last of them.
+    /// Returns the signal if one interrupted a stage.
+    ///
+    /// # Errors
+    /// Returns an error if a stage fails.
+    pub fn run(&self, resolved: &mut Resolved, run: &RunDirectory) -> anyhow::Result<Option<i32>> {
+        let stages = resolved.config.pretrain.stages.clone();
+        if stages.is_empty() {
+            return Ok(None);
+        }
+        match &resolved.config.train.from {
+            // The stages are done.
+            Some(from) if paths(run).contains(from) => return Ok(None),
+            Some(from) => {
+                return Err(ConfigError::new(format!(
+                    "pretrain.stages trains the model from which the training starts, but train.from names \"{}\"; \
+                     remove one of them",
+                    from.display()
+                ))
+                .into());
+            }
+            None => {}
+        }
+        if stages.has(Stage::Vectors) {
+            let path = run.path().join(VECTORS);
+            if path.exists() {
+                message(format!("stage vectors: {} is done", path.display()));
+            } else {
+                message("stage vectors:");
+                if let Some(signal) = learn_to_file(&resolved.config, &path, self.interrupt)? {
+                    return Ok(Some(signal));
+                }
+            }
+            *resolved = with_path(resolved, "model.embedding.vectors", &path)?;
+        }
+        if stages.has(Stage::LanguageModel) {
+            let of_stage = RunDirectory::open(&run.path().join(LANGUAGE_MODEL));
+            if let Some(signal) = self.train_language_model(resolved, &of_stage)? {
+                return Ok(Some(signal));
+            }
+            *resolved = with_path(resolved, "train.from", of_stage.path())?;
+        }
+        run.write_config(&resolved.to_yaml())?;
+        Ok(None)
+    }
+
+    /// Trains the language model of a stage, from where it was interrupted. Returns the signal if one interrupted it.
+    fn train_language_model(
+        &self,
+        resolved: &Resolved,
+        run: &RunDirectory,
+    ) -> anyhow::Result<Option<i32>> {
+        if run.has_summary() && is_checkpoint(&run.best()) {
+            message(format!("stage language_model: {} is done", run.path().display()));
+            return Ok(None);
+        }
+        message("stage language_model:");
+        let ending = if is_checkpoint(&run.last()) || is_checkpoint(&run.best()) {
+            language_model_run::resume(run, self.compute, &[], self.interrupt)?
+        } else {
+            let mut fixed = without_ngrams();
+            fixed.push(Override::new("pretrain.stages", Value::Null));
+            if resolved.config.inputs[0].text.vocabulary == VocabularySource::Checkpoint {
+                fixed.push(Override::new("text.vocabulary", Value::Null));
+            }
+            let resolved = with(resolved, &fixed)?;
+            let backend = start_backend(&resolved.config, self.compute)?;
+            // A killed process may have left a directory without a checkpoint.
+            let _ = std::fs::remove_file(run.config());
+            let new = NewRun::lock(run.path())?;
+            language_model_run::start(&resolved, new, &backend, self.interrupt)?
+        };
+        Ok(match ending {
+            Ending::Finished(_) => None,
+            Ending::Interrupted(signal) => Some(signal),
+        })
+    }
+}
+
+/// Returns a configuration with some overrides.
+fn with(resolved: &Resolved, overrides: &[Override]) -> Result<Resolved, ConfigError> {
+    config::parse_recorded(&resolved.to_yaml(), "config.yaml", overrides)
+}
+
+/// Returns a configuration with a path in a field.
+fn with_path(resolved: &Resolved, field: &str, path: &Path) -> Result<Resolved, ConfigError> {
+    with(resolved, &[Override::new(field, Value::from(path.to_string_lossy().as_ref()))])
+}
+
+/// Paths in a run directory that stages write.
+pub fn paths(run: &RunDirectory) -> [PathBuf; 2] {
+    [VECTORS, LANGUAGE_MODEL].map(|name| run.path().join(name))
+}

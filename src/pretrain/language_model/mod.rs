@@ -1,0 +1,14 @@
+//! Training of language models: the stream of tokens, the loop over it, and what it prints and saves. The network
+//! belongs to the backends.
+
+mod console;
+mod files;
+mod observer;
+mod scoring;
+mod setup;
+mod stream;
+mod trainer;
+
+pub use scoring::{TextScore, score_texts};
+pub use setup::{Start, add_observers, check, create_trainer, inference};
+pub use trainer::{Diverged, Ending, LanguageModelTrainer};

@@ -1,0 +1,243 @@
+//! Creates the parts of the training of a language model: weights, learner and trainer.
+
+use anyhow::{Context, ensure};
+
+use super::console::Console;
+use super::files::{RunFiles, TensorBoard};
+use super::stream::{Rows, TokenStream};
+use super::trainer::{LanguageModelTrainer, Parts};
+use crate::backend::{Backend, LanguageModelLearner, LanguageModelSettings};
+use crate::config::{Config, Input, Resolved};
+use crate::model::parameters::embedding_name;
+use crate::model::{LanguageModelSpec, NamedTensor};
+use crate::output::message;
+use crate::output::note;
+use crate::pretrain::PretrainingTexts;
+use crate::random::{SeedPurpose, derive_seed, fingerprint};
+use crate::run::checkpoint::Checkpoint;
+use crate::run::directory::RunDirectory;
+use crate::run::language_model::LanguageModelProgress;
+use crate::text::{Encoders, coverage, read_vectors};
+
+/// Weights and state with which training begins.
+#[derive(Clone, Copy)]
+pub enum Start<'a> {
+    /// Initial weights.
+    New,
+    /// Weights and state of this checkpoint of the same run.
+    Resume(&'a Checkpoint),
+}
+
+/// Returns the specification of the language model of a configuration for these texts.
+fn spec<'a>(config: &'a Config, texts: &PretrainingTexts) -> LanguageModelSpec<'a> {
+    LanguageModelSpec {
+        input: &config.inputs[0],
+        vocabulary_size: texts.encoder.vocabulary().len(),
+    }
+}
+
+/// Draws the initial weights of a language model. Word vectors in `model.embedding.vectors` replace random ones, with
+/// mean 0 and variance 1 in each dimension.
+///
+/// # Errors
+/// Returns an error if the file of the word vectors cannot be used.
+fn starting_weights(config: &Config, texts: &PretrainingTexts) -> anyhow::Result<Vec<NamedTensor>> {
+    let spec = spec(config, texts);
+    let mut weights = spec.initial_weights(derive_seed(config.train.seed, SeedPurpose::Weights));
+    let input = spec.input;
+    let Some(path) = &input.embedding.vectors else { return Ok(weights) };
+    let seed = derive_seed(config.train.seed, SeedPurpose::WordVectors(0));
+    let size = input.embedding.size;
+    let vectors = read_vectors(path, texts.encoder.vocabulary(), size, seed);
+    let mut vectors = vectors.with_context(|| input.field("embedding.vectors"))?;
+    let found = coverage(&vectors.found, &texts.counts);
+    message(format!(
+        "vectors: {:.2} % of the words and {:.2} % of the tokens have a vector in \"{}\"",
+        100.0 * found.types,
+        100.0 * found.tokens,
+        path.display()
+    ));
+    normalize(&mut vectors.values, &texts.counts, size);
+    for tensor in weights.iter_mut().filter(|tensor| tensor.name == embedding_name(input)) {
+        std::mem::swap(&mut tensor.values, &mut vectors.values);
+    }
+    Ok(weights)
+}
+
+/// Shifts and scales word vectors [V, E] of words with these counts, so that each dimension has the mean 0 and the
+/// variance 1 over the tokens.
+fn normalize(vectors: &mut [f32], counts: &[u64], size: usize) {
+    let total = counts.iter().sum::<u64>().max(1) as f64;
+    let (mut means, mut squares) = (vec![0.0; size], vec![0.0; size]);
+    for (vector, count) in vectors.chunks_exact(size).zip(counts) {
+        let frequency = *count as f64 / total;
+        for ((mean, square), value) in means.iter_mut().zip(&mut squares).zip(vector) {
+            *mean += frequency * f64::from(*value);
+            *square += frequency * f64::from(*value).powi(2);
+        }
+    }
+    for vector in vectors.chunks_exact_mut(size) {
+        for ((value, mean), square) in vector.iter_mut().zip(&means).zip(&squares) {
+            let variance = square - mean * mean;
+            let scale = if variance > 1e-12 { variance.sqrt().recip() } else { 1.0 };
+            *value = ((f64::from(*value) - mean) * scale) as f32;
+        }
+    }
+}
+
+/// Returns a number that is the same for the same encoded texts in the same order.
+fn fingerprint_of(texts: &PretrainingTexts) -> u64 {
+    let corpora = texts.train.iter().chain(&texts.held_out);
+    fingerprint(corpora.flat_map(|corpus| {
+        let lengths = (0..corpus.len()).map(|text| corpus.text(text).len() as u64);
+        lengths.chain(corpus.ids().iter().map(|id| u64::from(*id)))
+    }))
+}
+
+/// Creates the trainer of a run that begins or resumes. Changes nothing in the run directory.
+///
+/// # Errors
+/// Returns an error if there are too few texts, the texts have changed since the run began, or the weights do not fit.
+pub fn create_trainer<'a>(
+    backend: &dyn Backend,
+    resolved: &'a Resolved,
+    texts: &'a PretrainingTexts,
+    start: Start,
+) -> anyhow::Result<LanguageModelTrainer<'a>> {
+    let full = &resolved.config;
+    let config = &full.pretrain.language_model;
+    let spec = spec(full, texts);
+    let tokens = TokenStream::in_order(&texts.train).tokens();
+    let rows = Rows::new(tokens, config.batch_size, config.sequence_length);
+    let rows = rows.context("there are too few texts to learn a language model from")?;
+    let shards = full.train.shard_count();
+    let settings = LanguageModelSettings {
+        rows: rows.count,
+        negatives: config.negatives,
+        counts: stream_counts(texts),
+        dropout: config.dropout,
+        gradient_clip: config.gradient_clip,
+        shards: shards.min(rows.count),
+        seed: full.train.seed,
+    };
+    let weights = match start {
+        Start::New => starting_weights(full, texts)?,
+        Start::Resume(checkpoint) => checkpoint.weights()?,
+    };
+    let trainable = spec.parameters().into_iter().filter(|parameter| parameter.trainable);
+    let parameters = trainable.map(|parameter| parameter.shape.iter().product::<usize>()).sum();
+    let mut learner = backend.language_model(&spec, settings, weights)?;
+    let mut progress = LanguageModelProgress::default();
+    let fingerprint = fingerprint_of(texts);
+    if let Start::Resume(checkpoint) = start {
+        progress = checkpoint.language_model_progress()?;
+        ensure!(
+            progress.texts == fingerprint,
+            "the texts have changed since the run began; start a new run, or restore them"
+        );
+        learner.load_optimizer_state(checkpoint.optimizer_state()?)?;
+    }
+    let arithmetic = backend.arithmetic();
+    if let Some(before) = &progress.arithmetic
+        && *before != arithmetic
+    {
+        note(format!(
+            "the run was computed with {before} and continues with {arithmetic}: the results can differ from those of \
+             an uninterrupted run"
+        ));
+    }
+    (progress.texts, progress.arithmetic) = (fingerprint, Some(arithmetic));
+    Ok(LanguageModelTrainer::new(Parts {
+        texts,
+        config,
+        seed: full.train.seed,
+        learner,
+        directions: spec.input.lstm.directions(),
+        parameters,
+        rows,
+        progress,
+    }))
+}
+
+/// Creates the language model of a checkpoint, to score texts.
+///
+/// # Errors
+/// Returns an error if the weights cannot be read or do not fit.
+pub fn inference(
+    backend: &dyn Backend,
+    checkpoint: &Checkpoint,
+) -> anyhow::Result<Box<dyn LanguageModelLearner>> {
+    let vocabulary_size = checkpoint.encoders[0].vocabulary().len();
+    let spec = LanguageModelSpec { input: &checkpoint.resolved.config.inputs[0], vocabulary_size };
+    let settings = LanguageModelSettings {
+        rows: 1,
+        negatives: 1,
+        counts: vec![1; vocabulary_size],
+        dropout: 0.0,
+        gradient_clip: None,
+        shards: checkpoint.resolved.config.train.shard_count(),
+        seed: 0,
+    };
+    let model = backend.language_model(&spec, settings, checkpoint.weights()?);
+    model.with_context(|| checkpoint.unusable())
+}
+
+/// Counts of all ids in the stream, in which a START token stands before each text.
+fn stream_counts(texts: &PretrainingTexts) -> Vec<u64> {
+    let mut counts = texts.counts.clone();
+    counts[crate::text::START as usize] += texts.texts() as u64;
+    counts
+}
+
+/// Adds the observers that write to the run directory, and the one that prints.
+///
+/// # Errors
+/// Returns an error if an event file cannot be written.
+pub fn add_observers<'a>(
+    trainer: &mut LanguageModelTrainer<'a>,
+    resolved: &'a Resolved,
+    encoders: &'a Encoders,
+    run: &RunDirectory,
+) -> anyhow::Result<()> {
+    trainer.add_observer(TensorBoard::new(resolved, run.path())?);
+    trainer.add_observer(RunFiles::new(run.clone(), resolved, encoders));
+    trainer.add_observer(Console::new(resolved.config.pretrain.language_model.epochs));
+    Ok(())
+}
+
+/// Checks that the configuration has an LSTM, and notes what language models leave out of it.
+///
+/// # Errors
+/// Returns an error if it has no LSTM, or if it pads texts in front.
+pub fn check(input: &Input) -> anyhow::Result<()> {
+    ensure!(
+        input.has_lstm(),
+        "{}: a language model needs an LSTM, but the configuration has none",
+        input.field("lstm")
+    );
+    if input.lstm.bidirectional && input.lstm.layers > 1 {
+        note(format!(
+            "only the lowest of the {} LSTM layers is pre-trained, because those above it see both sides of each \
+             word; with {}=false, all are",
+            input.lstm.layers,
+            input.field("lstm.bidirectional")
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vectors_are_normalized_over_the_tokens() {
+        let mut vectors = vec![1.0, 7.0, 3.0, 7.0, -2.0, 7.0];
+        let counts = [3, 1, 0];
+        normalize(&mut vectors, &counts, 2);
+        let mean = (3.0 * vectors[0] + vectors[2]) / 4.0;
+        let variance = (3.0 * vectors[0].powi(2) + vectors[2].powi(2)) / 4.0;
+        assert!(mean.abs() < 1e-6 && (variance - 1.0).abs() < 1e-6, "{vectors:?}");
+        assert_eq!([vectors[1], vectors[3]], [0.0, 0.0], "a constant dimension");
+    }
+}

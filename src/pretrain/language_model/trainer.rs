@@ -1,0 +1,271 @@
+//! The loop that trains a language model: for each epoch the texts in another order, for each batch a step; then
+//! perplexity of held-out texts, early stopping and checkpoints.
+
+use std::fmt;
+use std::time::Instant;
+
+use anyhow::bail;
+
+use super::observer::{Observer, StepMetrics};
+use super::stream::{Rows, TokenStream};
+use crate::backend::LanguageModelLearner;
+use crate::config::LanguageModelConfig;
+use crate::pretrain::PretrainingTexts;
+use crate::run::language_model::{
+    LanguageModelProgress, LanguageModelRecord, LanguageModelSummary, Perplexity,
+};
+use crate::run::summary::CheckpointKind;
+use crate::system::signals::Interrupt;
+
+/// The training of a language model in progress.
+pub struct LanguageModelTrainer<'a> {
+    texts: &'a PretrainingTexts,
+    config: &'a LanguageModelConfig,
+    seed: u64,
+    learner: Box<dyn LanguageModelLearner + 'a>,
+    directions: usize,
+    parameters: usize,
+    rows: Rows,
+    observers: Vec<Box<dyn Observer + 'a>>,
+    progress: LanguageModelProgress,
+}
+
+/// Outcome of training.
+pub enum Ending {
+    /// The run has completed all epochs or stopped early.
+    Finished(Box<LanguageModelSummary>),
+    /// This signal interrupted the run, which has saved `last/`.
+    Interrupted(i32),
+}
+
+/// Error of a run whose loss or gradient is not finite.
+#[derive(Debug)]
+pub struct Diverged {
+    step: u64,
+    measured: String,
+    learning_rate: f64,
+}
+
+impl fmt::Display for Diverged {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let Self { step, measured, learning_rate } = self;
+        write!(
+            f,
+            "training diverged at step {step}: {measured}, learning rate {learning_rate:?}; lower \
+             pretrain.language_model.learning_rate or pretrain.language_model.gradient_clip"
+        )
+    }
+}
+
+impl std::error::Error for Diverged {}
+
+/// Parts of a trainer.
+pub struct Parts<'a> {
+    /// Texts.
+    pub texts: &'a PretrainingTexts,
+    /// Settings.
+    pub config: &'a LanguageModelConfig,
+    /// Random seed of the order of the texts.
+    pub seed: u64,
+    /// Language model.
+    pub learner: Box<dyn LanguageModelLearner + 'a>,
+    /// Number of directions.
+    pub directions: usize,
+    /// Number of trainable parameters.
+    pub parameters: usize,
+    /// Rows and steps of a batch.
+    pub rows: Rows,
+    /// Progress with which it starts.
+    pub progress: LanguageModelProgress,
+}
+
+impl<'a> LanguageModelTrainer<'a> {
+    /// Puts the parts together.
+    pub fn new(parts: Parts<'a>) -> Self {
+        let Parts { texts, config, seed, learner, directions, parameters, rows, progress } = parts;
+        let observers = Vec::new();
+        Self { texts, config, seed, learner, directions, parameters, rows, observers, progress }
+    }
+
+    /// Returns the number of completed steps.
+    pub fn steps_done(&self) -> u64 {
+        self.progress.step
+    }
+
+    /// Adds an observer. Observers are called in the order in which they were added.
+    pub fn add_observer(&mut self, observer: impl Observer + 'a) {
+        self.observers.push(Box::new(observer));
+    }
+
+    /// Trains until the run is finished or a signal interrupts it.
+    ///
+    /// # Errors
+    /// Returns an error if an observer cannot write, [`Diverged`] if the loss or a gradient is not finite, or the
+    /// backend's own errors.
+    pub fn train(mut self, interrupt: &Interrupt) -> anyhow::Result<Ending> {
+        let ending = self.train_to_end(interrupt);
+        if ending.is_err() {
+            let step = self.progress.step;
+            self.observers.iter_mut().for_each(|observer| observer.failed(step));
+        }
+        ending
+    }
+
+    fn train_to_end(&mut self, interrupt: &Interrupt) -> anyhow::Result<Ending> {
+        while !self.is_over() {
+            if let Some(signal) = self.train_epoch(interrupt)? {
+                self.save(CheckpointKind::Last)?;
+                self.observers.iter_mut().for_each(|observer| observer.interrupted());
+                return Ok(Ending::Interrupted(signal));
+            }
+        }
+        self.save(CheckpointKind::Last)?;
+        let progress = &self.progress;
+        let summary = LanguageModelSummary {
+            parameters: self.parameters,
+            epochs: progress.epoch_number(),
+            tokens: progress.tokens,
+            seconds: progress.seconds,
+            tokens_per_second: progress.tokens as f64 / progress.seconds.max(1e-9),
+            best: progress.best.clone(),
+            held_out_tokens: self
+                .held_out_batches()
+                .map_or(0, |(rows, batches)| (rows.count * rows.steps * batches) as u64),
+        };
+        for observer in &mut self.observers {
+            observer.finished(&summary, self.progress.step)?;
+        }
+        Ok(Ending::Finished(Box::new(summary)))
+    }
+
+    /// Returns true if all epochs are done, or the perplexity has stopped improving.
+    pub fn is_over(&self) -> bool {
+        let Self { progress, config, .. } = self;
+        progress.epoch >= config.epochs
+            || config.patience.is_some_and(|patience| progress.waited >= patience)
+    }
+
+    /// Trains for the rest of an epoch. Returns the signal if one interrupted it.
+    fn train_epoch(&mut self, interrupt: &Interrupt) -> anyhow::Result<Option<i32>> {
+        let LanguageModelProgress { epoch, batch: first, .. } = self.progress;
+        let stream = TokenStream::shuffled(&self.texts.train, self.seed, epoch);
+        let batches = self.rows.batches();
+        self.observers
+            .iter_mut()
+            .for_each(|observer| observer.epoch_started(epoch + 1, batches, first));
+        if first == 0 {
+            // The rows of this epoch continue other texts.
+            self.learner.reset_states();
+        }
+        for index in first..batches {
+            self.step(&stream, index)?;
+            let end_of_epoch = self.progress.advance(batches);
+            let step = self.progress.step;
+            let is_last = self.progress.epoch >= self.config.epochs;
+            if is_last || self.config.validate_every.due(step, end_of_epoch) {
+                self.validate()?;
+            }
+            let signal = interrupt.signal();
+            if signal.is_some() || self.is_over() {
+                return Ok(signal);
+            }
+            if self.config.checkpoint_every.due(step, end_of_epoch) {
+                self.save(CheckpointKind::Last)?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Trains on one batch.
+    fn step(&mut self, stream: &TokenStream, index: usize) -> anyhow::Result<()> {
+        let start = Instant::now();
+        let learning_rate = self.learning_rate(self.progress.step);
+        let batch = stream.batch(&self.rows, index, self.directions);
+        let stats = self.learner.step(&batch, self.progress.step, learning_rate)?;
+        let loss = stats.losses.iter().sum::<f64>() / stats.losses.len().max(1) as f64;
+        let step = self.progress.step + 1;
+        if !stats.is_finite() {
+            let norm = stats.gradient_norm;
+            bail!(Diverged {
+                step,
+                measured: format!("loss {loss}, gradient norm {norm}"),
+                learning_rate
+            });
+        }
+        let (tokens, seconds) = (batch.tokens(), start.elapsed().as_secs_f64());
+        self.progress.tokens += tokens as u64;
+        self.progress.seconds += seconds;
+        self.progress.loss_sum += loss;
+        self.progress.loss_steps += 1;
+        let gradient_norm = stats.gradient_norm;
+        let metrics = StepMetrics { step, loss, gradient_norm, learning_rate, tokens, seconds };
+        for observer in &mut self.observers {
+            observer.step_measured(&metrics)?;
+        }
+        Ok(())
+    }
+
+    /// Learning rate of a step, counted from 0: it falls linearly to 0 at the end of the last epoch.
+    fn learning_rate(&self, step: u64) -> f64 {
+        let total = self.rows.batches() as f64 * self.config.epochs as f64;
+        self.config.learning_rate * (1.0 - step as f64 / total).max(0.0)
+    }
+
+    /// Rows of the held-out texts, and the number of batches that are scored; `None` if there is nothing to score.
+    fn held_out_batches(&self) -> Option<(Rows, usize)> {
+        let tokens = TokenStream::in_order(&self.texts.held_out).tokens();
+        let rows = Rows::new(tokens, self.rows.count, self.rows.steps)?;
+        let wanted = self.config.validation_tokens.div_ceil((rows.count * rows.steps) as u64);
+        Some((rows, (wanted as usize).min(rows.batches())))
+    }
+
+    /// Computes the perplexity of the held-out texts; `None` if there are none.
+    fn perplexity(&mut self) -> anyhow::Result<Option<Perplexity>> {
+        let Some((rows, batches)) = self.held_out_batches() else { return Ok(None) };
+        let stream = TokenStream::in_order(&self.texts.held_out);
+        let mut sums = vec![0.0; self.directions];
+        for index in 0..batches {
+            let batch = stream.batch(&rows, index, self.directions);
+            let losses = self.learner.score(&batch, index == 0)?;
+            let losses = losses.iter().map(|rows| rows.iter().sum::<f64>());
+            sums.iter_mut().zip(losses).for_each(|(sum, loss)| *sum += loss);
+        }
+        let tokens = (rows.count * rows.steps * batches) as f64;
+        Ok(Some(Perplexity::of(sums.into_iter().map(|sum| sum / tokens))))
+    }
+
+    /// Scores the held-out texts, and saves the checkpoint `best/` if no earlier perplexity was lower.
+    fn validate(&mut self) -> anyhow::Result<()> {
+        let perplexity = self.perplexity()?;
+        let progress = &self.progress;
+        let learning_rate = self.learning_rate(progress.step.saturating_sub(1));
+        if perplexity.as_ref().is_some_and(|perplexity| !perplexity.loss().is_finite()) {
+            let measured = "infinite perplexity of the held-out texts".to_owned();
+            bail!(Diverged { step: progress.step, measured, learning_rate });
+        }
+        let record = LanguageModelRecord {
+            epoch: progress.epoch_number(),
+            step: progress.step,
+            tokens: progress.tokens,
+            train_loss: progress.loss_sum / progress.loss_steps.max(1) as f64,
+            perplexity,
+            learning_rate,
+        };
+        let seconds = progress.seconds - progress.seconds_at_validation;
+        let is_best = self.progress.validated(&record);
+        for observer in &mut self.observers {
+            observer.validated(&record, seconds, is_best)?;
+        }
+        if is_best {
+            self.save(CheckpointKind::Best)?;
+        }
+        Ok(())
+    }
+
+    fn save(&mut self, kind: CheckpointKind) -> anyhow::Result<()> {
+        for observer in &mut self.observers {
+            observer.checkpoint(kind, &mut *self.learner, &self.progress)?;
+        }
+        Ok(())
+    }
+}
