@@ -57,8 +57,8 @@ pub fn start(
     let config = &resolved.config;
     let run = new.directory().clone();
     run.write_config(&resolved.to_yaml())?;
-    let texts = PretrainingTexts::load(config, true, None)?;
     language_model::check(&config.inputs[0])?;
+    let texts = PretrainingTexts::load(config, true, None)?;
     describe(config, &texts, &run, backend);
     let vocabulary = texts.encoder.vocabulary().clone();
     let encoders = Encoders::new(&config.inputs, vec![(vocabulary, None)]);
@@ -97,8 +97,9 @@ pub fn resume(
     let mut trainer = create_trainer(&backend, &resolved, &texts, start)?;
     let step = trainer.steps_done();
     if trainer.is_over() {
+        let limit = if trainer.has_stopped_early() { "patience" } else { "epochs" };
         message(format!(
-            "the run is finished after step {step}; to train on, increase pretrain.language_model.epochs with --set"
+            "the run is finished after step {step}; to train on, increase pretrain.language_model.{limit} with --set"
         ));
     } else {
         message(format!("resuming after step {step}"));
@@ -133,7 +134,7 @@ fn describe(config: &Config, texts: &PretrainingTexts, run: &RunDirectory, backe
     let input = &config.inputs[0];
     let held_out: usize = texts.held_out.iter().map(Corpus::len).sum();
     message(format!(
-        "texts: {} with {} tokens, and {} that are held out; vocabulary of {} ids, {:.2} % of the tokens are unknown",
+        "texts: {} with {} tokens, {} held out; vocabulary of {} ids; {:.2} % of the tokens are unknown",
         group_digits(texts.texts()),
         group_digits(texts.tokens()),
         group_digits(held_out),

@@ -46,7 +46,8 @@ pub fn check(
     let vectors = config.inputs.iter().filter_map(|input| input.embedding.vectors.as_deref());
     let others = [&data.validation, &data.test, &data.unlabelled].map(Option::as_deref);
     let files = [Some(&*data.train), other].into_iter().chain(others);
-    let inputs = files.flatten().chain(vectors);
+    let texts = config.pretrain.texts.iter().map(PathBuf::as_path);
+    let inputs = files.flatten().chain(vectors).chain(texts);
     // A pattern without matches is reported by whatever reads it.
     let mut inputs = inputs.flat_map(|path| expand_pattern(path, data.format).unwrap_or_default());
     match inputs.find(is_in) {

@@ -43,7 +43,7 @@ pub struct PerplexityArgs {
     /// Column of the text in a table, by its name or its number from 1; by default that of the training
     #[arg(long, value_name = "COLUMN", requires = "file")]
     text: Option<String>,
-    /// Print the perplexity of each text, a line for each: the number of tokens and the perplexity of each direction
+    /// Print a line for each text: its number of tokens, and its perplexity in each direction
     #[arg(long)]
     each: bool,
     /// Print as JSON

@@ -49,7 +49,7 @@ pub struct PretrainArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "resume")]
     vectors: Option<PathBuf>,
     /// Resume the run in this directory
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["out", "paths"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["out", "paths", "text"])]
     resume: Option<PathBuf>,
     /// Directory of the run; by default runs/NAME-TIME
     #[arg(long, value_name = "RUN")]

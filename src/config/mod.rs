@@ -45,13 +45,13 @@ pub use schema::{
     BackendKind, BrokenLines, CacheUse, CollectiveKind, Config, DataConfig, DistillationConfig,
     EarlyStoppingConfig, EmbeddingConfig, EmbeddingInitialization, Format, HeadConfig,
     Initialization, Input, Inputs, Labelling, LanguageModelConfig, LossKind, LstmConfig,
-    ModelConfig, NgramWeighting, NgramsConfig, OptimizerKind, PRETRAIN, PadSide, Pooling, Poolings,
+    ModelConfig, NgramWeighting, NgramsConfig, OptimizerKind, PadSide, Pooling, Poolings,
     Precision, PretrainConfig, Quoting, RmspropConfig, ScheduleConfig, ScheduleKind, SgdConfig,
     SplitConfig, SplitMethod, Stage, Stages, TensorboardConfig, TextConfig, TokenizerKind,
     TokenizerSetting, TrainConfig, Truncate, UnfreezeConfig, UnseenLabels, VectorsConfig,
     VectorsMethod, VirtualAdversarialConfig, defaults,
 };
-pub use suggestions::field_of_argument;
+pub use suggestions::{PRETRAIN, field_of_argument};
 pub use sweep::Point;
 pub use types::{
     AutoNumber, ClassWeights, Column, Columns, Delimiter, Every, NgramSizes, Portion, SweepSection,

@@ -1,7 +1,10 @@
 //! Suggestions for misspelt and foreign field names.
 
 use super::fields::{Fault, Field};
-use super::schema::PRETRAIN;
+
+/// The section of pre-training. Names that it shares with other sections, such as `epochs`, mean the others where
+/// nothing else is said.
+pub const PRETRAIN: &str = "pretrain";
 
 /// Names that Keras, PyTorch and other libraries give to fields of the configuration.
 pub const SYNONYMS: [(&str, &str); 122] = [

@@ -102,6 +102,8 @@ pub struct LanguageModelProgress {
     pub waited: usize,
     /// Fingerprint of the encoded texts. `batch` is valid only for these.
     pub texts: u64,
+    /// Number of rows and number of steps of a batch, for which `batch` is valid.
+    pub batch_shape: (usize, usize),
     /// Program and vector instructions that computed the run, on which rounding depends.
     pub arithmetic: Option<String>,
 }

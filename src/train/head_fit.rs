@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::lbfgs::{Limits, minimize};
 use crate::backend::native::NativeInference;
-use crate::config::TrainConfig;
+use crate::config::{Labelling, TrainConfig};
 use crate::data::Dataset;
 use crate::data::batch_plan::{BatchLimit, Bucketing};
 use crate::data::prepared::PreparedData;
@@ -146,7 +146,9 @@ impl Examples<'_> {
             let inputs = &self.features[example * features..][..features];
             row.clear();
             // With a single logit, the first class has logit 0.
-            row.extend((logits == 1).then_some(0.0));
+            row.extend(
+                (logits == 1 && self.objective.labelling() == Labelling::One).then_some(0.0),
+            );
             let products = weights.chunks_exact(features).zip(biases).map(|(weights, bias)| {
                 weights.iter().zip(inputs).map(|(w, x)| w * f64::from(*x)).sum::<f64>() + bias
             });
@@ -168,7 +170,6 @@ impl Examples<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Labelling;
     use crate::data::Targets;
     use crate::random::normal;
 

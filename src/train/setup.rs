@@ -68,7 +68,7 @@ fn transferred_weights(
             fit_head(data, &objective(data)?, &mut weights)?
     {
         message(format!(
-            "head: fitted to {}, with the penalty {strength}; validation loss {validation_loss:.4}",
+            "head: fitted to {} (L2 penalty {strength}, validation loss {validation_loss:.4})",
             pluralize(data.train.len(), "example")
         ));
     }

@@ -47,9 +47,7 @@ fn a_language_model_learns_both_directions_and_scores_texts() {
     );
     let done = dir.lstmtext(&line).assert().success();
     let printed = stderr(&done);
-    for part in
-        ["texts: 380 with ", "20 that are held out", "both directions", "next:", "--from lm"]
-    {
+    for part in ["texts: 380 with ", "20 held out", "both directions", "next:", "--from lm"] {
         assert!(printed.contains(part), "{part:?} is not in: {printed}");
     }
     let summary = stdout_json(&done);
@@ -149,7 +147,7 @@ fn a_classifier_starts_from_a_language_model() {
          --set train.freeze=[embedding,lstm.0,head] --set model.ngrams.sizes=[1] --set train.epochs=1",
     );
     let printed = stderr(&fitted);
-    for part in ["head: fitted to ", "with the penalty ", "head frozen"] {
+    for part in ["head: fitted to ", "(L2 penalty ", "head frozen"] {
         assert!(printed.contains(part), "{part:?} is not in: {printed}");
     }
     let fault = "needs a trained model from which the training starts";
@@ -171,6 +169,12 @@ fn wrong_uses_of_language_models_are_explained() {
         ("export lm --to x.npz", 1, &["is a language model"]),
         ("train --resume lm", 1, &["is the run of a language model", "pretrain --resume lm"]),
         ("plot lm", 1, &["whose curves are in TensorBoard"]),
+        (
+            "pretrain --resume lm --set pretrain.language_model.sequence_length=8",
+            1,
+            &["cannot change while a run resumes"],
+        ),
+        ("vectors texts.txt --to texts.txt", 2, &["would overwrite the input"]),
         ("perplexity run x", 1, &["is a classifier, not a language model"]),
         ("pretrain --resume run", 1, &["is a classifier"]),
         ("pretrain", 2, &["name a configuration, or files of texts"]),

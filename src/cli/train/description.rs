@@ -52,7 +52,7 @@ pub fn describe_run(
     }
     data.notes().for_each(note);
     let is_idle = config.data.unlabelled.is_some() && data.unlabelled.is_none();
-    if is_idle && config.train.from.is_none() {
+    if is_idle && config.train.from.is_none() && config.pretrain.stages.is_empty() {
         note(
             "data.unlabelled has no effect without train.virtual_adversarial.epsilon, train.entropy_weight or \
              pretrain.stages",

@@ -154,7 +154,17 @@ impl<'a> Session<'a> {
                            first, and pass its run with --from";
             return Err(ConfigError::new(message).into());
         }
-        StageRunner { compute: self.compute, interrupt: self.interrupt }.run(resolved, run)
+        if resolved.config.pretrain.stages.is_empty() {
+            return Ok(None);
+        }
+        // What a stage has done is kept.
+        self.interrupt.defer();
+        self.save_lack_of_memory(run);
+        let ran =
+            StageRunner { compute: self.compute, interrupt: self.interrupt }.run(resolved, run);
+        // A stage writes to its own directory.
+        self.save_lack_of_memory(run);
+        ran
     }
 
     /// Replaces `train.shards: auto` by the number that suits the threads of all processes.

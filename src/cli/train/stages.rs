@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use serde_yaml::Value;
 
 use crate::cli::arguments::ComputeArgs;
@@ -10,7 +11,7 @@ use crate::cli::pretrain::without_ngrams;
 use crate::cli::vectors::learn_to_file;
 use crate::config::{self, ConfigError, Override, Resolved, Stage, VocabularySource};
 use crate::output::message;
-use crate::pretrain::language_model::Ending;
+use crate::pretrain::language_model::{self, Ending};
 use crate::run::checkpoint::is_checkpoint;
 use crate::run::directory::RunDirectory;
 use crate::run::new_run::NewRun;
@@ -39,8 +40,14 @@ impl StageRunner<'_> {
             return Ok(None);
         }
         match &resolved.config.train.from {
-            // The stages are done.
-            Some(from) if paths(run).contains(from) => return Ok(None),
+            // The stages are done. The run may have been moved since.
+            Some(from) if from.file_name() == Some(LANGUAGE_MODEL.as_ref()) => {
+                let of_stage = RunDirectory::open(&run.path().join(LANGUAGE_MODEL));
+                if of_stage.has_summary() {
+                    *resolved = with_path(resolved, "train.from", of_stage.path())?;
+                }
+                return Ok(None);
+            }
             Some(from) => {
                 return Err(ConfigError::new(format!(
                     "pretrain.stages trains the model from which the training starts, but train.from names \"{}\"; \
@@ -50,6 +57,13 @@ impl StageRunner<'_> {
                 .into());
             }
             None => {}
+        }
+        if stages.has(Stage::LanguageModel) {
+            // Before hours of computing.
+            start_backend(&resolved.config, self.compute)?;
+            if let Some(input) = resolved.config.inputs.first() {
+                language_model::check(input)?;
+            }
         }
         if stages.has(Stage::Vectors) {
             let path = run.path().join(VECTORS);
@@ -85,9 +99,7 @@ impl StageRunner<'_> {
             return Ok(None);
         }
         message("stage language_model:");
-        let ending = if is_checkpoint(&run.last()) || is_checkpoint(&run.best()) {
-            language_model_run::resume(run, self.compute, &[], self.interrupt)?
-        } else {
+        let ending = if run.is_without_checkpoint() {
             let mut fixed = without_ngrams();
             fixed.push(Override::new("pretrain.stages", Value::Null));
             if resolved.config.inputs[0].text.vocabulary == VocabularySource::Checkpoint {
@@ -95,10 +107,15 @@ impl StageRunner<'_> {
             }
             let resolved = with(resolved, &fixed)?;
             let backend = start_backend(&resolved.config, self.compute)?;
-            // A killed process may have left a directory without a checkpoint.
-            let _ = std::fs::remove_file(run.config());
+            // A killed process may have left files, but no checkpoint.
+            if run.path().exists() {
+                std::fs::remove_dir_all(run.path())
+                    .with_context(|| format!("cannot remove \"{}\"", run.path().display()))?;
+            }
             let new = NewRun::lock(run.path())?;
             language_model_run::start(&resolved, new, &backend, self.interrupt)?
+        } else {
+            language_model_run::resume(run, self.compute, &[], self.interrupt)?
         };
         Ok(match ending {
             Ending::Finished(_) => None,

@@ -102,7 +102,7 @@ pub fn learn_to_file(
 
 fn read_texts(config: &Config) -> anyhow::Result<PretrainingTexts> {
     let texts = PretrainingTexts::load(config, false, None)?;
-    texts.findings.iter().for_each(note);
+    texts.findings.iter().filter(|finding| finding.is_notable()).for_each(note);
     Ok(texts)
 }
 

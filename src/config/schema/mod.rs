@@ -42,10 +42,6 @@ use super::value::choice;
 /// The section that only `lstmtext sweep` uses.
 pub const SWEEP: &str = "sweep";
 
-/// The section of pre-training. Names that it shares with other sections, such as `epochs`, mean the others where
-/// nothing else is said.
-pub const PRETRAIN: &str = "pretrain";
-
 /// The key in [`SWEEP`] for fields that vary together.
 pub const CASES: &str = "cases";
 

@@ -20,8 +20,9 @@ section! {
         /// data.text_column; labels are ignored. []: the training examples and the texts in
         /// data.unlabelled.
         texts: Vec<PathBuf> = Vec::new();
-        /// Texts that are not trained on but measure the perplexity of language models: a fraction of
-        /// all texts, or their number.
+        /// Texts of each source that are held out to measure the perplexity of language models: a fraction of
+        /// them, or their number. The sources are the files in texts, or the training examples and
+        /// data.unlabelled.
         held_out: Portion = Portion::Fraction(0.01);
         /// Word vectors, which lstmtext vectors learns.
         vectors: VectorsConfig;
@@ -126,10 +127,11 @@ section! {
     pub struct LanguageModelConfig {
         /// Number of passes over the texts.
         epochs: usize = 1, between(1.0, 1_000_000.0);
-        /// Number of texts that are read side by side.
+        /// Number of rows into which the texts, joined to one stream, are divided. Each step trains on all
+        /// rows.
         batch_size: usize = 64, between(1.0, 100_000.0);
-        /// Number of tokens of a step of training in each of them. The states are carried over to the
-        /// next step, but gradients are not (truncated backpropagation through time).
+        /// Number of tokens of each row per step. Hidden states are carried over to the next step, gradients
+        /// are not (truncated backpropagation through time).
         sequence_length: usize = 64, between(1.0, 100_000.0);
         /// Number of random words that the next word is compared with (sampled softmax, Jean et al.
         /// 2015), which all positions of a step share. They are drawn in proportion to count^0.75, and
@@ -142,8 +144,8 @@ section! {
         gradient_clip: Option<f64> = Some(1.0), above(0.0);
         /// Dropout rate of the hidden states before the output layer.
         dropout: f64 = 0.0, between(0.0, 0.99);
-        /// Maximum number of tokens of held-out texts that measure the perplexity after an epoch, or
-        /// between. The perplexity is that of the whole vocabulary.
+        /// Maximum number of held-out tokens per validation. The perplexity is computed over the whole
+        /// vocabulary.
         validation_tokens: u64 = 50_000, at_least(1.0);
         /// Validation interval: every epoch, or a number of steps.
         validate_every: Every = Every::Epoch;

@@ -7,7 +7,8 @@ use crate::output::format::{format_duration, group_digits};
 use crate::output::{PLAIN_PROGRESS_INTERVAL, ProgressBar, message};
 use crate::run::language_model::{LanguageModelRecord, LanguageModelSummary};
 
-const HEADING: &str = "epoch         step         tokens    training loss    perplexity    seconds";
+const HEADING: &str =
+    "epoch         step         tokens    training loss          perplexity    seconds";
 
 /// Shows the progress of the training of a language model.
 pub struct Console {
@@ -132,7 +133,7 @@ impl Observer for Console {
         }
         let mark = if is_best { "  *" } else { "" };
         self.print(&format!(
-            "{epoch:<9}{step:>9}{tokens:>15}{train_loss:>17.4}{perplexity:>14}{seconds:>11.1}{mark}"
+            "{epoch:<9}{step:>9}{tokens:>15}{train_loss:>17.4}{perplexity:>20}{seconds:>11.1}{mark}"
         ));
         Ok(())
     }

@@ -4,20 +4,19 @@ use anyhow::{Context, ensure};
 
 use super::console::Console;
 use super::files::{RunFiles, TensorBoard};
-use super::stream::{Rows, TokenStream};
+use super::stream::Rows;
 use super::trainer::{LanguageModelTrainer, Parts};
 use crate::backend::{Backend, LanguageModelLearner, LanguageModelSettings};
 use crate::config::{Config, Input, Resolved};
 use crate::model::parameters::embedding_name;
 use crate::model::{LanguageModelSpec, NamedTensor};
-use crate::output::message;
-use crate::output::note;
+use crate::output::{message, note};
 use crate::pretrain::PretrainingTexts;
 use crate::random::{SeedPurpose, derive_seed, fingerprint};
 use crate::run::checkpoint::Checkpoint;
 use crate::run::directory::RunDirectory;
 use crate::run::language_model::LanguageModelProgress;
-use crate::text::{Encoders, coverage, read_vectors};
+use crate::text::{Encoders, START, coverage, read_vectors};
 
 /// Weights and state with which training begins.
 #[derive(Clone, Copy)]
@@ -107,7 +106,8 @@ pub fn create_trainer<'a>(
     let full = &resolved.config;
     let config = &full.pretrain.language_model;
     let spec = spec(full, texts);
-    let tokens = TokenStream::in_order(&texts.train).tokens();
+    // A START token stands before each text.
+    let tokens = (texts.tokens() + texts.texts()) as u64;
     let rows = Rows::new(tokens, config.batch_size, config.sequence_length);
     let rows = rows.context("there are too few texts to learn a language model from")?;
     let shards = full.train.shard_count();
@@ -120,6 +120,19 @@ pub fn create_trainer<'a>(
         shards: shards.min(rows.count),
         seed: full.train.seed,
     };
+    let fingerprint = fingerprint_of(texts);
+    let mut progress = LanguageModelProgress::default();
+    if let Start::Resume(checkpoint) = start {
+        progress = checkpoint.language_model_progress()?;
+        ensure!(
+            progress.texts == fingerprint,
+            "the texts have changed since the run began; start a new run, or restore them"
+        );
+        ensure!(
+            progress.batch_shape == (rows.count, rows.steps) && progress.batch < rows.batches(),
+            "pretrain.language_model.batch_size and sequence_length cannot change while a run resumes; start a new run"
+        );
+    }
     let weights = match start {
         Start::New => starting_weights(full, texts)?,
         Start::Resume(checkpoint) => checkpoint.weights()?,
@@ -127,14 +140,7 @@ pub fn create_trainer<'a>(
     let trainable = spec.parameters().into_iter().filter(|parameter| parameter.trainable);
     let parameters = trainable.map(|parameter| parameter.shape.iter().product::<usize>()).sum();
     let mut learner = backend.language_model(&spec, settings, weights)?;
-    let mut progress = LanguageModelProgress::default();
-    let fingerprint = fingerprint_of(texts);
     if let Start::Resume(checkpoint) = start {
-        progress = checkpoint.language_model_progress()?;
-        ensure!(
-            progress.texts == fingerprint,
-            "the texts have changed since the run began; start a new run, or restore them"
-        );
         learner.load_optimizer_state(checkpoint.optimizer_state()?)?;
     }
     let arithmetic = backend.arithmetic();
@@ -147,6 +153,7 @@ pub fn create_trainer<'a>(
         ));
     }
     (progress.texts, progress.arithmetic) = (fingerprint, Some(arithmetic));
+    progress.batch_shape = (rows.count, rows.steps);
     Ok(LanguageModelTrainer::new(Parts {
         texts,
         config,
@@ -185,7 +192,7 @@ pub fn inference(
 /// Counts of all ids in the stream, in which a START token stands before each text.
 fn stream_counts(texts: &PretrainingTexts) -> Vec<u64> {
     let mut counts = texts.counts.clone();
-    counts[crate::text::START as usize] += texts.texts() as u64;
+    counts[START as usize] += texts.texts() as u64;
     counts
 }
 
@@ -208,7 +215,7 @@ pub fn add_observers<'a>(
 /// Checks that the configuration has an LSTM, and notes what language models leave out of it.
 ///
 /// # Errors
-/// Returns an error if it has no LSTM, or if it pads texts in front.
+/// Returns an error if it has no LSTM.
 pub fn check(input: &Input) -> anyhow::Result<()> {
     ensure!(
         input.has_lstm(),

@@ -140,9 +140,12 @@ impl<'a> LanguageModelTrainer<'a> {
 
     /// Returns true if all epochs are done, or the perplexity has stopped improving.
     pub fn is_over(&self) -> bool {
-        let Self { progress, config, .. } = self;
-        progress.epoch >= config.epochs
-            || config.patience.is_some_and(|patience| progress.waited >= patience)
+        self.progress.epoch >= self.config.epochs || self.has_stopped_early()
+    }
+
+    /// Returns true if the perplexity has stopped improving.
+    pub fn has_stopped_early(&self) -> bool {
+        self.config.patience.is_some_and(|patience| self.progress.waited >= patience)
     }
 
     /// Trains for the rest of an epoch. Returns the signal if one interrupted it.
@@ -165,8 +168,11 @@ impl<'a> LanguageModelTrainer<'a> {
             if is_last || self.config.validate_every.due(step, end_of_epoch) {
                 self.validate()?;
             }
+            if self.is_over() {
+                return Ok(None);
+            }
             let signal = interrupt.signal();
-            if signal.is_some() || self.is_over() {
+            if signal.is_some() {
                 return Ok(signal);
             }
             if self.config.checkpoint_every.due(step, end_of_epoch) {
