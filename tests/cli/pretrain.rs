@@ -98,7 +98,7 @@ fn a_language_model_learns_both_directions_and_scores_texts() {
 fn an_interrupted_language_model_resumes_bit_by_bit() {
     let dir = with_texts();
     let line = format!(
-        "texts.txt {MODEL} --set pretrain.language_model.epochs=40 \
+        "texts.txt {MODEL} --set pretrain.language_model.epochs=120 \
          --set pretrain.language_model.validate_every=7 --set pretrain.language_model.dropout=0.2"
     );
     dir.lstmtext(&format!("pretrain {line} --out whole")).assert().success();
@@ -216,7 +216,7 @@ train: {learning_rate: 0.05, epochs: 2}
 pretrain:
   stages: [vectors, language_model]
   vectors: {epochs: 2}
-  language_model: {batch_size: 4, sequence_length: 8, epochs: 3, validate_every: 20}
+  language_model: {batch_size: 4, sequence_length: 8, epochs: 20, validate_every: 20}
 ";
 
 fn with_stages() -> TestDir {
