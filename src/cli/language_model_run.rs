@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{anyhow, ensure};
 
+use super::arguments::ComputeArgs;
 use super::hints::{program, relative};
 use crate::backend::Backend;
 use crate::backend::native::NativeBackend;
@@ -22,8 +23,6 @@ use crate::system::allocator;
 use crate::system::device::DeviceChoice;
 use crate::system::signals::Interrupt;
 use crate::text::{Corpus, Encoders};
-
-use super::arguments::ComputeArgs;
 
 /// Starts the backend: language models are trained on the CPU.
 ///

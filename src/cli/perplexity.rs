@@ -13,7 +13,7 @@ use super::exit::SUCCESS;
 use crate::backend::native::NativeBackend;
 use crate::config::{FieldValue, Override};
 use crate::data::load_texts;
-use crate::output::format::{group_digits, pluralize};
+use crate::output::format::pluralize;
 use crate::output::{message, note, print, print_json};
 use crate::pretrain::language_model::{TextScore, inference, score_texts};
 use crate::run::checkpoint::Checkpoint;
@@ -103,19 +103,13 @@ pub fn run(args: PerplexityArgs) -> anyhow::Result<u8> {
         let each = perplexity.iter().map(|perplexity| format!("\t{perplexity:.2}"));
         print(&format!("{tokens}{}", each.collect::<String>()))?;
     }
-    let names = ["forward", "backward"].iter().zip(&all.perplexity);
-    let each: Vec<String> = names.map(|(name, value)| format!("{name} {value:.2}")).collect();
-    let line = format!("perplexity  {}", each.join("  "));
+    let line = format!("perplexity  {}", total.perplexity());
     if args.each {
         message(line)
     } else {
         print(&line)?
     }
-    message(format!(
-        "{} of {}",
-        group_digits(all.tokens) + " tokens",
-        pluralize(corpus.len(), "text")
-    ));
+    message(format!("{} of {}", pluralize(all.tokens, "token"), pluralize(corpus.len(), "text")));
     Ok(SUCCESS)
 }
 

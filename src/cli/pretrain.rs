@@ -139,10 +139,7 @@ fn report(run: &RunDirectory, summary: &LanguageModelSummary, json: bool) -> any
     if json {
         print_json(&Printed { run: run.path(), summary })?;
     } else if let Some(best) = &summary.best {
-        let names = ["forward", "backward"].iter().zip(&best.perplexity.0);
-        let each: Vec<String> =
-            names.map(|(name, perplexity)| format!("{name} {perplexity:.2}")).collect();
-        print(&format!("perplexity  {}  best/ (epoch {})", each.join("  "), best.epoch))?;
+        print(&format!("perplexity  {}  best/ (epoch {})", best.perplexity, best.epoch))?;
     }
     message(format!(
         "trained {} on {} tokens in {:.1} s, {} tokens/s",

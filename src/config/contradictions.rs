@@ -261,13 +261,6 @@ impl Config {
             let message = "needs an LSTM, whose states it reads; set model.lstm, or remove it";
             faults.push(("train.fit_head".into(), message.into()));
         }
-        if self.pretrain.stages.has(Stage::Vectors) && self.train.from.is_none() {
-            let given = self.model.embedding.vectors.as_ref();
-            if given.is_some_and(|path| path.file_name() != Some("vectors.npy".as_ref())) {
-                let message = "contains vectors, which model.embedding.vectors names, too; remove one of them";
-                faults.push(("pretrain.stages".into(), message.into()));
-            }
-        }
         if self.train.fit_head && self.data.shard {
             let message =
                 "needs all texts in one process, and data.shard divides them; remove one of them";

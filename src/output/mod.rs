@@ -2,6 +2,8 @@
 //! Nothing here knows about models, data or commands, and no other module prints: the lints in
 //! `clippy.toml` see to it. Whatever is printed is made safe for a terminal here.
 
+#[cfg(feature = "train")]
+mod epoch_bar;
 pub mod format;
 #[cfg(feature = "train")]
 mod progress;
@@ -14,6 +16,8 @@ mod styled;
 pub mod table;
 pub mod width;
 
+#[cfg(feature = "train")]
+pub use epoch_bar::EpochBar;
 #[cfg(feature = "train")]
 pub use progress::{PLAIN_PROGRESS_INTERVAL, ProgressBar};
 pub use stderr::{

@@ -1,14 +1,28 @@
 //! Progress and measurements of the training of a language model.
 
+use std::fmt;
+
 use anyhow::ensure;
 use serde::{Deserialize, Serialize};
 
 use super::plausible::{MAX_COUNT, is_plausible_duration, is_plausible_step};
+use super::progress::{advance, epoch_number};
 use super::records::Record;
 
 /// Perplexity of each direction, and the mean of their logarithms.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Perplexity(pub Vec<f64>);
+
+/// Each direction with its name, such as `forward 120.24  backward 119.11`.
+impl fmt::Display for Perplexity {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        for (index, (name, value)) in self.named().enumerate() {
+            let space = if index == 0 { "" } else { "  " };
+            write!(f, "{space}{name} {value:.2}")?;
+        }
+        Ok(())
+    }
+}
 
 impl Perplexity {
     /// Computes the perplexities from the mean negative log-probabilities of the words in nats.
@@ -19,6 +33,11 @@ impl Perplexity {
     /// Mean over the directions of the mean negative log-probability of a word in nats.
     pub fn loss(&self) -> f64 {
         self.0.iter().map(|perplexity| perplexity.ln()).sum::<f64>() / self.0.len().max(1) as f64
+    }
+
+    /// Returns the perplexity of each direction with its name.
+    pub fn named(&self) -> impl Iterator<Item = (&'static str, f64)> {
+        ["forward", "backward"].into_iter().zip(self.0.iter().copied())
     }
 
     fn is_plausible(&self) -> bool {
@@ -94,8 +113,6 @@ pub struct LanguageModelProgress {
     pub loss_sum: f64,
     /// Number of these steps.
     pub loss_steps: u64,
-    /// Latest validation.
-    pub last: Option<LanguageModelRecord>,
     /// Best validation so far; `None` if no texts were held out.
     pub best: Option<BestPerplexity>,
     /// Number of validations since the perplexity improved.
@@ -126,7 +143,6 @@ impl LanguageModelProgress {
             ("seconds_at_validation", (0.0..=*seconds).contains(&self.seconds_at_validation)),
             ("loss_sum", self.loss_sum.is_finite()),
             ("loss_steps", self.loss_steps <= *step),
-            ("last", self.last.as_ref().is_none_or(Record::is_plausible)),
             ("best", self.best.as_ref().is_none_or(is_best)),
             ("waited", self.waited as u64 <= *step),
         ] {
@@ -137,18 +153,12 @@ impl LanguageModelProgress {
 
     /// Advances by one step of an epoch of `batches` batches. Returns true at the end of the epoch.
     pub fn advance(&mut self, batches: usize) -> bool {
-        self.step += 1;
-        self.batch += 1;
-        let end_of_epoch = self.batch >= batches;
-        if end_of_epoch {
-            (self.epoch, self.batch) = (self.epoch + 1, 0);
-        }
-        end_of_epoch
+        advance(&mut self.epoch, &mut self.batch, &mut self.step, batches)
     }
 
     /// Epoch of the last step, from 1.
     pub fn epoch_number(&self) -> usize {
-        if self.batch == 0 { self.epoch } else { self.epoch + 1 }
+        epoch_number(self.epoch, self.batch)
     }
 
     /// Records a validation. Returns true if it is the best so far; without held-out texts, the latest one is.
@@ -165,7 +175,6 @@ impl LanguageModelProgress {
             });
         }
         self.waited = if is_best { 0 } else { self.waited + 1 };
-        self.last = Some(record.clone());
         (self.loss_sum, self.loss_steps) = (0.0, 0);
         self.seconds_at_validation = self.seconds;
         is_best
@@ -241,7 +250,6 @@ mod tests {
             ("epoch", LanguageModelProgress { epoch: 1, ..Default::default() }),
             ("seconds", LanguageModelProgress { seconds: f64::NAN, ..Default::default() }),
             ("waited", LanguageModelProgress { waited: 1, ..Default::default() }),
-            ("last", LanguageModelProgress { last: Some(record(0, None)), ..Default::default() }),
         ] {
             let error = damage.check().unwrap_err().to_string();
             assert_eq!(error, format!("{name} has an impossible value"));

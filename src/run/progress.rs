@@ -178,18 +178,12 @@ impl Progress {
 
     /// Advances by one step of an epoch of `batches` batches. Returns true at the end of the epoch.
     pub fn advance(&mut self, batches: usize) -> bool {
-        self.step += 1;
-        self.batch += 1;
-        let end_of_epoch = self.batch >= batches;
-        if end_of_epoch {
-            (self.epoch, self.batch) = (self.epoch + 1, 0);
-        }
-        end_of_epoch
+        advance(&mut self.epoch, &mut self.batch, &mut self.step, batches)
     }
 
     /// Epoch of the last step, from 1.
     pub fn epoch_number(&self) -> usize {
-        if self.batch == 0 { self.epoch } else { self.epoch.saturating_add(1) }
+        epoch_number(self.epoch, self.batch)
     }
 
     /// Scales of the branches in the saved weights, which the latest validation has chosen.
@@ -226,6 +220,27 @@ impl Progress {
         }
         (self.epoch >= config.epochs).then_some(StopReason::Epochs)
     }
+}
+
+/// Advances a position by one step of an epoch of `batches` batches. Returns true at the end of the epoch.
+pub(super) fn advance(
+    epoch: &mut usize,
+    batch: &mut usize,
+    step: &mut u64,
+    batches: usize,
+) -> bool {
+    *step += 1;
+    *batch += 1;
+    let end_of_epoch = *batch >= batches;
+    if end_of_epoch {
+        (*epoch, *batch) = (*epoch + 1, 0);
+    }
+    end_of_epoch
+}
+
+/// Epoch of the last step before a position, from 1.
+pub(super) fn epoch_number(epoch: usize, batch: usize) -> usize {
+    if batch == 0 { epoch } else { epoch.saturating_add(1) }
 }
 
 #[cfg(test)]

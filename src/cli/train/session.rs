@@ -114,6 +114,7 @@ impl<'a> Session<'a> {
         let resolve = |document: &Document| document.resolve_single(overrides);
         let loaded = starter::load_with(config, overrides, resolve);
         let mut resolved = collective.agree(loaded.map_err(Into::into))?;
+        stages::check_new(&resolved.config)?;
         let backend = collective.agree(self.start_backend(&resolved.config))?;
         self.set_shards(&mut resolved)?;
         self.ensure_same_configuration(&resolved)?;

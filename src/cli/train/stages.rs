@@ -9,7 +9,7 @@ use crate::cli::arguments::ComputeArgs;
 use crate::cli::language_model_run::{self, start_backend};
 use crate::cli::pretrain::without_ngrams;
 use crate::cli::vectors::learn_to_file;
-use crate::config::{self, ConfigError, Override, Resolved, Stage, VocabularySource};
+use crate::config::{self, Config, ConfigError, Override, Resolved, Stage, VocabularySource};
 use crate::output::message;
 use crate::pretrain::language_model::{self, Ending};
 use crate::run::checkpoint::is_checkpoint;
@@ -22,7 +22,7 @@ const VECTORS: &str = "vectors.npy";
 /// Name of the run of the language model in the run directory.
 const LANGUAGE_MODEL: &str = "language_model";
 
-/// What stages need besides their configuration.
+/// Runs the stages of a run.
 pub struct StageRunner<'a> {
     pub compute: &'a ComputeArgs,
     pub interrupt: &'a Interrupt,
@@ -38,25 +38,6 @@ impl StageRunner<'_> {
         let stages = resolved.config.pretrain.stages.clone();
         if stages.is_empty() {
             return Ok(None);
-        }
-        match &resolved.config.train.from {
-            // The stages are done. The run may have been moved since.
-            Some(from) if from.file_name() == Some(LANGUAGE_MODEL.as_ref()) => {
-                let of_stage = RunDirectory::open(&run.path().join(LANGUAGE_MODEL));
-                if of_stage.has_summary() {
-                    *resolved = with_path(resolved, "train.from", of_stage.path())?;
-                }
-                return Ok(None);
-            }
-            Some(from) => {
-                return Err(ConfigError::new(format!(
-                    "pretrain.stages trains the model from which the training starts, but train.from names \"{}\"; \
-                     remove one of them",
-                    from.display()
-                ))
-                .into());
-            }
-            None => {}
         }
         if stages.has(Stage::LanguageModel) {
             // Before hours of computing.
@@ -122,6 +103,26 @@ impl StageRunner<'_> {
             Ending::Interrupted(signal) => Some(signal),
         })
     }
+}
+
+/// Checks that a new run does not name what its stages learn. A run that resumes names the results of its own stages.
+///
+/// # Errors
+/// Returns an error that names the field.
+pub fn check_new(config: &Config) -> Result<(), ConfigError> {
+    let stages = &config.pretrain.stages;
+    let (from, vectors) = (&config.train.from, &config.model.embedding.vectors);
+    let conflict = match () {
+        () if !stages.is_empty() && from.is_some() => "train.from names another one",
+        () if stages.has(Stage::Vectors) && vectors.is_some() => {
+            "model.embedding.vectors names others"
+        }
+        () => return Ok(()),
+    };
+    Err(ConfigError::new(format!(
+        "pretrain.stages learns the vectors or the model from which the training starts, but {conflict}; remove one of \
+         them"
+    )))
 }
 
 /// Returns a configuration with some overrides.

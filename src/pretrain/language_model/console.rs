@@ -1,10 +1,8 @@
 //! Progress on stderr: on a terminal a bar and a table of the validations, else lines of a log.
 
-use std::time::{Duration, Instant};
-
 use super::observer::{Observer, StepMetrics};
-use crate::output::format::{format_duration, group_digits};
-use crate::output::{PLAIN_PROGRESS_INTERVAL, ProgressBar, message};
+use crate::output::format::group_digits;
+use crate::output::{EpochBar, message};
 use crate::run::language_model::{LanguageModelRecord, LanguageModelSummary};
 
 const HEADING: &str =
@@ -12,12 +10,8 @@ const HEADING: &str =
 
 /// Shows the progress of the training of a language model.
 pub struct Console {
-    bar: ProgressBar,
-    epoch: usize,
+    bar: EpochBar,
     epochs: usize,
-    start: Instant,
-    plain_last: Instant,
-    resumed_at: u64,
     tokens: usize,
     loss: f64,
     header_printed: bool,
@@ -26,45 +20,8 @@ pub struct Console {
 impl Console {
     /// Creates a console for a run with this number of epochs.
     pub fn new(epochs: usize) -> Self {
-        let now = Instant::now();
-        Self {
-            bar: ProgressBar::new("{prefix} {wide_bar:.cyan/dim} {msg}", 8),
-            epoch: 0,
-            epochs,
-            start: now,
-            plain_last: now,
-            resumed_at: 0,
-            tokens: 0,
-            loss: f64::NAN,
-            header_printed: false,
-        }
-    }
-
-    fn prefix(&self) -> String {
-        format!("epoch {}/{}", self.epoch, self.epochs)
-    }
-
-    fn rates(&self) -> String {
-        let seconds = self.start.elapsed().as_secs_f64().max(1e-9);
-        format!(
-            "{} tokens/s  loss {:.4}  ETA {}",
-            group_digits((self.tokens as f64 / seconds) as usize),
-            self.loss,
-            format_duration(self.time_left(seconds)),
-        )
-    }
-
-    fn time_left(&self, seconds: f64) -> Duration {
-        let (position, length) = (self.bar.position(), self.bar.length());
-        let done = position.saturating_sub(self.resumed_at).max(1) as f64;
-        let epochs_left = self.epochs.saturating_sub(self.epoch) as u64;
-        let left = length.saturating_sub(position) + epochs_left * length;
-        Duration::try_from_secs_f64(seconds / done * left as f64).unwrap_or_default()
-    }
-
-    /// Prints a line above the bar.
-    fn print(&self, line: &str) {
-        self.bar.suspend(|| message(line));
+        let bar = EpochBar::new(epochs);
+        Self { bar, epochs, tokens: 0, loss: f64::NAN, header_printed: false }
     }
 }
 
@@ -82,13 +39,7 @@ fn shown(record: &LanguageModelRecord) -> String {
 
 impl Observer for Console {
     fn epoch_started(&mut self, epoch: usize, steps: usize, done: usize) {
-        self.bar.reset();
-        self.bar.set_length(steps as u64);
-        self.bar.set_position(done as u64);
-        self.epoch = epoch;
-        self.bar.set_prefix(&self.prefix());
-        self.resumed_at = done as u64;
-        self.start = Instant::now();
+        self.bar.start_epoch(epoch, steps, done);
         self.tokens = 0;
     }
 
@@ -99,14 +50,11 @@ impl Observer for Console {
             true => metrics.loss,
             false => 0.98 * self.loss + 0.02 * metrics.loss,
         };
-        self.bar.inc(1);
-        if !self.bar.is_hidden() {
-            self.bar.set_message(&self.rates());
-        } else if self.plain_last.elapsed() >= PLAIN_PROGRESS_INTERVAL {
-            self.plain_last = Instant::now();
-            let (done, all) = (self.bar.position(), self.bar.length());
-            message(format!("{} step {done}/{all} {}", self.prefix(), self.rates()));
-        }
+        let Self { bar, tokens, loss, .. } = self;
+        bar.step(|seconds| {
+            let rate = group_digits((*tokens as f64 / seconds) as usize);
+            format!("{rate} tokens/s  loss {loss:.4}")
+        });
         Ok(())
     }
 
@@ -129,25 +77,25 @@ impl Observer for Console {
             return Ok(());
         }
         if !std::mem::replace(&mut self.header_printed, true) {
-            self.print(HEADING);
+            self.bar.print(HEADING);
         }
         let mark = if is_best { "  *" } else { "" };
-        self.print(&format!(
+        self.bar.print(&format!(
             "{epoch:<9}{step:>9}{tokens:>15}{train_loss:>17.4}{perplexity:>20}{seconds:>11.1}{mark}"
         ));
         Ok(())
     }
 
-    fn finished(&mut self, _: &LanguageModelSummary, _: u64) -> anyhow::Result<()> {
-        self.bar.finish_and_clear();
+    fn finished(&mut self, _: &LanguageModelSummary) -> anyhow::Result<()> {
+        self.bar.clear();
         Ok(())
     }
 
     fn interrupted(&mut self) {
-        self.bar.finish_and_clear();
+        self.bar.clear();
     }
 
-    fn failed(&mut self, _: u64) {
-        self.bar.finish_and_clear();
+    fn failed(&mut self) {
+        self.bar.clear();
     }
 }

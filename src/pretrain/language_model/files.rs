@@ -18,9 +18,6 @@ use crate::run::language_model::{
 use crate::run::summary::CheckpointKind;
 use crate::text::Encoders;
 
-/// Names of the directions in the tags of perplexities.
-const DIRECTIONS: [&str; 2] = ["forward", "backward"];
-
 /// Writes the curves of a run.
 pub struct TensorBoard {
     train: EventWriter,
@@ -69,9 +66,9 @@ impl Observer for TensorBoard {
     fn validated(&mut self, record: &LanguageModelRecord, _: f64, _: bool) -> anyhow::Result<()> {
         let Some(perplexity) = &record.perplexity else { return Ok(()) };
         let now = SystemTime::now();
-        for (direction, value) in DIRECTIONS.iter().zip(&perplexity.0) {
+        for (direction, value) in perplexity.named() {
             let tag = format!("{PERPLEXITY}/{direction}");
-            self.validation.scalar(&tag, *value, record.step, now)?;
+            self.validation.scalar(&tag, value, record.step, now)?;
         }
         self.validation.scalar(PERPLEXITY, perplexity.loss().exp(), record.step, now)?;
         self.flush()
@@ -87,7 +84,7 @@ impl Observer for TensorBoard {
         self.validation.sync()
     }
 
-    fn finished(&mut self, _: &LanguageModelSummary, _: u64) -> anyhow::Result<()> {
+    fn finished(&mut self, _: &LanguageModelSummary) -> anyhow::Result<()> {
         self.flush()
     }
 }
@@ -142,7 +139,7 @@ impl Observer for RunFiles<'_> {
         checkpoint::save(&self.run.checkpoint(kind), &contents)
     }
 
-    fn finished(&mut self, summary: &LanguageModelSummary, _: u64) -> anyhow::Result<()> {
+    fn finished(&mut self, summary: &LanguageModelSummary) -> anyhow::Result<()> {
         self.run.write_language_model_summary(summary)
     }
 }

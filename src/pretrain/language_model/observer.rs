@@ -60,7 +60,7 @@ pub trait Observer {
     }
 
     /// Called when all epochs are done, or the perplexity has stopped improving.
-    fn finished(&mut self, summary: &LanguageModelSummary, step: u64) -> anyhow::Result<()> {
+    fn finished(&mut self, summary: &LanguageModelSummary) -> anyhow::Result<()> {
         Ok(())
     }
 
@@ -68,5 +68,5 @@ pub trait Observer {
     fn interrupted(&mut self) {}
 
     /// Called when an error ends the run.
-    fn failed(&mut self, step: u64) {}
+    fn failed(&mut self) {}
 }

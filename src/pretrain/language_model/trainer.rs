@@ -19,15 +19,8 @@ use crate::system::signals::Interrupt;
 
 /// The training of a language model in progress.
 pub struct LanguageModelTrainer<'a> {
-    texts: &'a PretrainingTexts,
-    config: &'a LanguageModelConfig,
-    seed: u64,
-    learner: Box<dyn LanguageModelLearner + 'a>,
-    directions: usize,
-    parameters: usize,
-    rows: Rows,
+    parts: Parts<'a>,
     observers: Vec<Box<dyn Observer + 'a>>,
-    progress: LanguageModelProgress,
 }
 
 /// Outcome of training.
@@ -82,14 +75,12 @@ pub struct Parts<'a> {
 impl<'a> LanguageModelTrainer<'a> {
     /// Puts the parts together.
     pub fn new(parts: Parts<'a>) -> Self {
-        let Parts { texts, config, seed, learner, directions, parameters, rows, progress } = parts;
-        let observers = Vec::new();
-        Self { texts, config, seed, learner, directions, parameters, rows, observers, progress }
+        Self { parts, observers: Vec::new() }
     }
 
     /// Returns the number of completed steps.
     pub fn steps_done(&self) -> u64 {
-        self.progress.step
+        self.parts.progress.step
     }
 
     /// Adds an observer. Observers are called in the order in which they were added.
@@ -105,8 +96,7 @@ impl<'a> LanguageModelTrainer<'a> {
     pub fn train(mut self, interrupt: &Interrupt) -> anyhow::Result<Ending> {
         let ending = self.train_to_end(interrupt);
         if ending.is_err() {
-            let step = self.progress.step;
-            self.observers.iter_mut().for_each(|observer| observer.failed(step));
+            self.observers.iter_mut().for_each(|observer| observer.failed());
         }
         ending
     }
@@ -120,9 +110,9 @@ impl<'a> LanguageModelTrainer<'a> {
             }
         }
         self.save(CheckpointKind::Last)?;
-        let progress = &self.progress;
+        let progress = &self.parts.progress;
         let summary = LanguageModelSummary {
-            parameters: self.parameters,
+            parameters: self.parts.parameters,
             epochs: progress.epoch_number(),
             tokens: progress.tokens,
             seconds: progress.seconds,
@@ -133,39 +123,39 @@ impl<'a> LanguageModelTrainer<'a> {
                 .map_or(0, |(rows, batches)| (rows.count * rows.steps * batches) as u64),
         };
         for observer in &mut self.observers {
-            observer.finished(&summary, self.progress.step)?;
+            observer.finished(&summary)?;
         }
         Ok(Ending::Finished(Box::new(summary)))
     }
 
     /// Returns true if all epochs are done, or the perplexity has stopped improving.
     pub fn is_over(&self) -> bool {
-        self.progress.epoch >= self.config.epochs || self.has_stopped_early()
+        self.parts.progress.epoch >= self.parts.config.epochs || self.has_stopped_early()
     }
 
     /// Returns true if the perplexity has stopped improving.
     pub fn has_stopped_early(&self) -> bool {
-        self.config.patience.is_some_and(|patience| self.progress.waited >= patience)
+        self.parts.config.patience.is_some_and(|patience| self.parts.progress.waited >= patience)
     }
 
     /// Trains for the rest of an epoch. Returns the signal if one interrupted it.
     fn train_epoch(&mut self, interrupt: &Interrupt) -> anyhow::Result<Option<i32>> {
-        let LanguageModelProgress { epoch, batch: first, .. } = self.progress;
-        let stream = TokenStream::shuffled(&self.texts.train, self.seed, epoch);
-        let batches = self.rows.batches();
+        let LanguageModelProgress { epoch, batch: first, .. } = self.parts.progress;
+        let stream = TokenStream::shuffled(&self.parts.texts.train, self.parts.seed, epoch);
+        let batches = self.parts.rows.batches();
         self.observers
             .iter_mut()
             .for_each(|observer| observer.epoch_started(epoch + 1, batches, first));
         if first == 0 {
             // The rows of this epoch continue other texts.
-            self.learner.reset_states();
+            self.parts.learner.reset_states();
         }
         for index in first..batches {
             self.step(&stream, index)?;
-            let end_of_epoch = self.progress.advance(batches);
-            let step = self.progress.step;
-            let is_last = self.progress.epoch >= self.config.epochs;
-            if is_last || self.config.validate_every.due(step, end_of_epoch) {
+            let end_of_epoch = self.parts.progress.advance(batches);
+            let step = self.parts.progress.step;
+            let is_last = self.parts.progress.epoch >= self.parts.config.epochs;
+            if is_last || self.parts.config.validate_every.due(step, end_of_epoch) {
                 self.validate()?;
             }
             if self.is_over() {
@@ -175,7 +165,7 @@ impl<'a> LanguageModelTrainer<'a> {
             if signal.is_some() {
                 return Ok(signal);
             }
-            if self.config.checkpoint_every.due(step, end_of_epoch) {
+            if self.parts.config.checkpoint_every.due(step, end_of_epoch) {
                 self.save(CheckpointKind::Last)?;
             }
         }
@@ -185,11 +175,11 @@ impl<'a> LanguageModelTrainer<'a> {
     /// Trains on one batch.
     fn step(&mut self, stream: &TokenStream, index: usize) -> anyhow::Result<()> {
         let start = Instant::now();
-        let learning_rate = self.learning_rate(self.progress.step);
-        let batch = stream.batch(&self.rows, index, self.directions);
-        let stats = self.learner.step(&batch, self.progress.step, learning_rate)?;
+        let learning_rate = self.learning_rate(self.parts.progress.step);
+        let batch = stream.batch(&self.parts.rows, index, self.parts.directions);
+        let stats = self.parts.learner.step(&batch, self.parts.progress.step, learning_rate)?;
         let loss = stats.losses.iter().sum::<f64>() / stats.losses.len().max(1) as f64;
-        let step = self.progress.step + 1;
+        let step = self.parts.progress.step + 1;
         if !stats.is_finite() {
             let norm = stats.gradient_norm;
             bail!(Diverged {
@@ -199,10 +189,10 @@ impl<'a> LanguageModelTrainer<'a> {
             });
         }
         let (tokens, seconds) = (batch.tokens(), start.elapsed().as_secs_f64());
-        self.progress.tokens += tokens as u64;
-        self.progress.seconds += seconds;
-        self.progress.loss_sum += loss;
-        self.progress.loss_steps += 1;
+        self.parts.progress.tokens += tokens as u64;
+        self.parts.progress.seconds += seconds;
+        self.parts.progress.loss_sum += loss;
+        self.parts.progress.loss_steps += 1;
         let gradient_norm = stats.gradient_norm;
         let metrics = StepMetrics { step, loss, gradient_norm, learning_rate, tokens, seconds };
         for observer in &mut self.observers {
@@ -213,26 +203,26 @@ impl<'a> LanguageModelTrainer<'a> {
 
     /// Learning rate of a step, counted from 0: it falls linearly to 0 at the end of the last epoch.
     fn learning_rate(&self, step: u64) -> f64 {
-        let total = self.rows.batches() as f64 * self.config.epochs as f64;
-        self.config.learning_rate * (1.0 - step as f64 / total).max(0.0)
+        let total = self.parts.rows.batches() as f64 * self.parts.config.epochs as f64;
+        self.parts.config.learning_rate * (1.0 - step as f64 / total).max(0.0)
     }
 
     /// Rows of the held-out texts, and the number of batches that are scored; `None` if there is nothing to score.
     fn held_out_batches(&self) -> Option<(Rows, usize)> {
-        let tokens = TokenStream::in_order(&self.texts.held_out).tokens();
-        let rows = Rows::new(tokens, self.rows.count, self.rows.steps)?;
-        let wanted = self.config.validation_tokens.div_ceil((rows.count * rows.steps) as u64);
+        let tokens = TokenStream::in_order(&self.parts.texts.held_out).tokens();
+        let rows = Rows::new(tokens, self.parts.rows.count, self.parts.rows.steps)?;
+        let wanted = self.parts.config.validation_tokens.div_ceil((rows.count * rows.steps) as u64);
         Some((rows, (wanted as usize).min(rows.batches())))
     }
 
     /// Computes the perplexity of the held-out texts; `None` if there are none.
     fn perplexity(&mut self) -> anyhow::Result<Option<Perplexity>> {
         let Some((rows, batches)) = self.held_out_batches() else { return Ok(None) };
-        let stream = TokenStream::in_order(&self.texts.held_out);
-        let mut sums = vec![0.0; self.directions];
+        let stream = TokenStream::in_order(&self.parts.texts.held_out);
+        let mut sums = vec![0.0; self.parts.directions];
         for index in 0..batches {
-            let batch = stream.batch(&rows, index, self.directions);
-            let losses = self.learner.score(&batch, index == 0)?;
+            let batch = stream.batch(&rows, index, self.parts.directions);
+            let losses = self.parts.learner.score(&batch, index == 0)?;
             let losses = losses.iter().map(|rows| rows.iter().sum::<f64>());
             sums.iter_mut().zip(losses).for_each(|(sum, loss)| *sum += loss);
         }
@@ -243,7 +233,7 @@ impl<'a> LanguageModelTrainer<'a> {
     /// Scores the held-out texts, and saves the checkpoint `best/` if no earlier perplexity was lower.
     fn validate(&mut self) -> anyhow::Result<()> {
         let perplexity = self.perplexity()?;
-        let progress = &self.progress;
+        let progress = &self.parts.progress;
         let learning_rate = self.learning_rate(progress.step.saturating_sub(1));
         if perplexity.as_ref().is_some_and(|perplexity| !perplexity.loss().is_finite()) {
             let measured = "infinite perplexity of the held-out texts".to_owned();
@@ -258,7 +248,7 @@ impl<'a> LanguageModelTrainer<'a> {
             learning_rate,
         };
         let seconds = progress.seconds - progress.seconds_at_validation;
-        let is_best = self.progress.validated(&record);
+        let is_best = self.parts.progress.validated(&record);
         for observer in &mut self.observers {
             observer.validated(&record, seconds, is_best)?;
         }
@@ -270,7 +260,7 @@ impl<'a> LanguageModelTrainer<'a> {
 
     fn save(&mut self, kind: CheckpointKind) -> anyhow::Result<()> {
         for observer in &mut self.observers {
-            observer.checkpoint(kind, &mut *self.learner, &self.progress)?;
+            observer.checkpoint(kind, &mut *self.parts.learner, &self.parts.progress)?;
         }
         Ok(())
     }

@@ -45,7 +45,7 @@ use crate::text::{FIRST_WORD, WordVectors};
 /// Interval between reports of the progress.
 const REPORT_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How to learn word vectors.
+/// Settings for learning word vectors.
 #[derive(Clone, Debug)]
 pub struct VectorLearning<'a> {
     /// The method and its settings.

@@ -54,7 +54,7 @@ pub struct Worker<'a> {
     random: Sequence,
     /// Words of a text that are not skipped.
     words: Vec<u32>,
-    /// What predictions are made from: [E], padded.
+    /// Vector from which the words are predicted: [E], padded.
     hidden: AlignedVec,
     /// Sum of the steps of a prediction: [E], padded.
     gradient: AlignedVec,

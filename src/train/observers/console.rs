@@ -1,15 +1,13 @@
 //! Progress on stderr: on a terminal a bar and a table of the validations, else lines of a log.
 
-use std::time::{Duration, Instant};
-
 use super::observer::{EpochStart, Observer, StepMetrics, Validation};
 use crate::backend::Learner;
 use crate::config::{Metric, TrainConfig};
 use crate::model::branch_scales::BranchScales;
 use crate::objective::AddedLosses;
 use crate::objective::metrics::Score;
-use crate::output::format::{format_duration, group_digits, pluralize};
-use crate::output::{PLAIN_PROGRESS_INTERVAL, ProgressBar, message, message_width, note};
+use crate::output::format::{group_digits, pluralize};
+use crate::output::{EpochBar, message, message_width};
 use crate::run::progress::{Progress, StopReason};
 
 /// The lines above the table of the validations, in cells.
@@ -25,20 +23,12 @@ const VALIDATION: usize = 2;
 
 /// Shows the progress of training.
 pub struct Console {
-    bar: ProgressBar,
+    bar: EpochBar,
     epochs: usize,
     /// Metric that determines the best validation.
     metric: Metric,
     /// Losses that have a column of their own, without their values.
     added: AddedLosses,
-    /// The current epoch.
-    epoch: usize,
-    /// Number of epochs after the current one.
-    epochs_left: usize,
-    epoch_start: Instant,
-    /// Steps of this epoch that an earlier session has done.
-    resumed_at: u64,
-    plain_last: Instant,
     examples: usize,
     tokens: usize,
     loss_sum: f64,
@@ -48,45 +38,16 @@ pub struct Console {
 impl Console {
     /// Creates a console for a run with these settings.
     pub fn new(config: &TrainConfig) -> Self {
-        let now = Instant::now();
         Self {
-            bar: ProgressBar::new("{prefix} {wide_bar:.cyan/dim} {msg}", 8),
+            bar: EpochBar::new(config.epochs),
             epochs: config.epochs,
             metric: config.early_stopping.metric.clone(),
             added: AddedLosses::of(config, [0.0; AddedLosses::COUNT]),
-            epoch: 0,
-            epochs_left: 0,
-            epoch_start: now,
-            resumed_at: 0,
-            plain_last: now,
             examples: 0,
             tokens: 0,
             loss_sum: 0.0,
             header_printed: false,
         }
-    }
-
-    fn prefix(&self) -> String {
-        format!("epoch {}/{}", self.epoch, self.epochs)
-    }
-
-    /// Throughput and loss of the epoch so far, and the time left if every epoch is trained.
-    fn rates(&self) -> String {
-        let seconds = self.epoch_start.elapsed().as_secs_f64().max(1e-9);
-        format!(
-            "{} examples/s  {} tokens/s  loss {:.4}  ETA {}",
-            group_digits((self.examples as f64 / seconds) as usize),
-            group_digits((self.tokens as f64 / seconds) as usize),
-            self.loss_sum / self.examples.max(1) as f64,
-            format_duration(self.time_left(seconds)),
-        )
-    }
-
-    fn time_left(&self, seconds: f64) -> Duration {
-        let (position, length) = (self.bar.position(), self.bar.length());
-        let done = position.saturating_sub(self.resumed_at).max(1) as f64;
-        let left = length.saturating_sub(position) + self.epochs_left as u64 * length;
-        Duration::try_from_secs_f64(seconds / done * left as f64).unwrap_or_default()
     }
 
     /// Formats a validation as a line of a log.
@@ -112,7 +73,7 @@ impl Console {
     fn print_row(&mut self, validation: &Validation) {
         let width = message_width();
         if !std::mem::replace(&mut self.header_printed, true) {
-            self.headings().iter().for_each(|cells| self.print(&table_line(cells, width)));
+            self.headings().iter().for_each(|cells| self.bar.print(&table_line(cells, width)));
         }
         let record = &validation.record;
         let score = |score: Score| format!("{:.4}  {:6.2} %", score.loss, 100.0 * score.accuracy);
@@ -124,7 +85,7 @@ impl Console {
             format!("    {:13.6}", record.learning_rate),
         ];
         let mark = if validation.is_best { "  *" } else { "" };
-        self.print(&(table_line(&cells, width) + mark));
+        self.bar.print(&(table_line(&cells, width) + mark));
     }
 
     /// Returns the cells of the lines above the table, with a column for each added loss, and one for the
@@ -166,27 +127,15 @@ impl Console {
             None => String::new(),
         }
     }
-
-    /// Prints a line above the bar.
-    fn print(&self, line: &str) {
-        self.bar.suspend(|| message(line));
-    }
 }
 
 impl Observer for Console {
     fn noted(&mut self, text: &str) {
-        self.bar.suspend(|| note(text));
+        self.bar.note(text);
     }
 
     fn epoch_started(&mut self, EpochStart { epoch, steps, done }: EpochStart) {
-        self.bar.reset();
-        self.bar.set_length(steps as u64);
-        self.bar.set_position(done as u64);
-        self.epoch = epoch;
-        self.bar.set_prefix(&self.prefix());
-        self.epochs_left = self.epochs.saturating_sub(epoch);
-        self.resumed_at = done as u64;
-        self.epoch_start = Instant::now();
+        self.bar.start_epoch(epoch, steps, done);
         (self.examples, self.tokens, self.loss_sum) = (0, 0, 0.0);
     }
 
@@ -194,14 +143,15 @@ impl Observer for Console {
         self.examples += metrics.examples;
         self.tokens += metrics.tokens;
         self.loss_sum += metrics.loss * metrics.examples as f64;
-        self.bar.inc(1);
-        if !self.bar.is_hidden() {
-            self.bar.set_message(&self.rates());
-        } else if self.plain_last.elapsed() >= PLAIN_PROGRESS_INTERVAL {
-            self.plain_last = Instant::now();
-            let (done, all) = (self.bar.position(), self.bar.length());
-            message(format!("{} step {done}/{all} {}", self.prefix(), self.rates()));
-        }
+        let Self { bar, examples, tokens, loss_sum, .. } = self;
+        bar.step(|seconds| {
+            format!(
+                "{} examples/s  {} tokens/s  loss {:.4}",
+                group_digits((*examples as f64 / seconds) as usize),
+                group_digits((*tokens as f64 / seconds) as usize),
+                *loss_sum / (*examples).max(1) as f64,
+            )
+        });
         Ok(())
     }
 
@@ -214,7 +164,7 @@ impl Observer for Console {
     }
 
     fn stopped(&mut self, reason: StopReason, progress: &Progress) {
-        self.bar.finish_and_clear();
+        self.bar.clear();
         let best = progress.best.map_or(0, |best| best.epoch);
         let reason = match reason {
             StopReason::Epochs => format!("trained {}", pluralize(progress.epoch, "epoch")),
@@ -227,12 +177,12 @@ impl Observer for Console {
     }
 
     fn interrupted(&mut self, _: u64, _: &dyn Learner) -> anyhow::Result<()> {
-        self.bar.finish_and_clear();
+        self.bar.clear();
         Ok(())
     }
 
     fn failed(&mut self, _: u64) {
-        self.bar.finish_and_clear();
+        self.bar.clear();
     }
 }
 
