@@ -91,7 +91,7 @@ pub fn run(args: PretrainArgs) -> anyhow::Result<u8> {
 impl PretrainArgs {
     /// Starts a new run.
     fn start(&self, interrupt: &Interrupt) -> anyhow::Result<(RunDirectory, Ending)> {
-        let mut fixed = without_ngrams();
+        let mut fixed = language_model_overrides();
         fixed.extend(self.vectors.as_ref().map(|path| {
             let path = Value::from(path.to_string_lossy().as_ref());
             Override::new("model.embedding.vectors", path)
@@ -121,8 +121,17 @@ impl PretrainArgs {
 }
 
 /// Overrides of the configuration of a language model: it has no n-grams, and its checkpoints have no files of them.
-pub fn without_ngrams() -> Vec<Override> {
-    vec![Override::new("model.ngrams", Value::Null)]
+/// Settings of fine-tuning are for the classifier that starts from it.
+pub fn language_model_overrides() -> Vec<Override> {
+    [
+        ("model.ngrams", Value::Null),
+        ("train.from", Value::Null),
+        ("train.fit_head", Value::from(false)),
+        ("train.freeze", Value::Sequence(Vec::new())),
+        ("train.unfreeze.every_epochs", Value::Null),
+    ]
+    .map(|(field, value)| Override::new(field, value))
+    .into()
 }
 
 /// Output of --json.

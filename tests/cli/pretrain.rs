@@ -266,9 +266,23 @@ fn an_interrupted_stage_is_resumed() {
     assert_eq!(dir.metrics("whole"), dir.metrics("stopped"));
 }
 
+/// Such settings are wrong in a configuration without a model to start from, as that of the language model is.
+#[test]
+fn stages_precede_a_classifier_with_settings_of_fine_tuning() {
+    let tuned = "--set train.fit_head=true --set train.freeze=[embedding,lstm.0,head] \
+                 --set model.ngrams.sizes=[1] --set pretrain.language_model.epochs=1";
+    let dir = with_stages();
+    let printed = stderr(&dir.train(&format!("staged.yaml --out run {tuned}")));
+    assert!(printed.contains("head: fitted to "), "{printed}");
+    dir.lstmtext(&format!("pretrain run/config.yaml --out lm {tuned}")).assert().success();
+}
+
 #[test]
 fn stages_that_cannot_run_are_explained() {
     let dir = with_stages();
+    fs::write(dir.path("given.vec"), "pos1 1 2 3 4 5 6 7 8\n").unwrap();
+    let line = "train staged.yaml --set model.embedding.vectors=given.vec --out run";
+    assert_fails(dir.lstmtext(line), 2, &["pretrain.stages", "model.embedding.vectors"]);
     dir.train("small.yaml --out other --set train.epochs=1");
     let line = "train staged.yaml --from other --set model.lstm.bidirectional=false --out run";
     assert_fails(dir.lstmtext(line), 2, &["pretrain.stages", "remove one of them"]);

@@ -7,7 +7,7 @@ use serde_yaml::Value;
 
 use crate::cli::arguments::ComputeArgs;
 use crate::cli::language_model_run::{self, start_backend};
-use crate::cli::pretrain::without_ngrams;
+use crate::cli::pretrain::language_model_overrides;
 use crate::cli::vectors::learn_to_file;
 use crate::config::{self, Config, ConfigError, Override, Resolved, Stage, VocabularySource};
 use crate::output::message;
@@ -81,7 +81,7 @@ impl StageRunner<'_> {
         }
         message("stage language_model:");
         let ending = if run.is_without_checkpoint() {
-            let mut fixed = without_ngrams();
+            let mut fixed = language_model_overrides();
             fixed.push(Override::new("pretrain.stages", Value::Null));
             if resolved.config.inputs[0].text.vocabulary == VocabularySource::Checkpoint {
                 fixed.push(Override::new("text.vocabulary", Value::Null));
