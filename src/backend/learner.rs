@@ -203,6 +203,9 @@ pub trait Learner: Inference {
     /// Returns an error if it belongs to another optimizer or another model.
     fn load_optimizer_state(&mut self, state: Vec<NamedTensor>) -> anyhow::Result<()>;
 
+    /// Uses the weights before averaging again, as the next step does.
+    fn use_raw_weights(&mut self);
+
     /// Loads weights by name in the place of those in use. Weights that are not in `tensors` keep their
     /// values.
     ///

@@ -62,6 +62,9 @@ pub struct MemoryEstimate {
     pub checkpoint: u64,
 }
 
+/// Number of character n-grams of a long word.
+const NGRAMS_OF_WORD: usize = 40;
+
 impl LargestBatch {
     /// Finds the largest batch of the first epoch of these sets of texts.
     pub fn of<'a>(config: &Config, sets: impl Iterator<Item = &'a Dataset>, scored: usize) -> Self {
@@ -155,6 +158,12 @@ impl MemoryEstimate {
             }
             if input.embedding.trainable {
                 gradients += copies * (*words * input.embedding.size) as f64;
+                let subwords = &input.embedding.subwords;
+                if subwords.is_on() {
+                    let buckets = (words * NGRAMS_OF_WORD).min(subwords.buckets);
+                    gradients += copies * (buckets * input.embedding.size) as f64;
+                    activations += copies * 4.0 * (words * NGRAMS_OF_WORD) as f64;
+                }
             }
             // Frequent words occur in every shard, rare ones in one of them.
             let words_of_shard = *words as f64 / shards.sqrt();
@@ -245,6 +254,9 @@ impl MemoryEstimate {
         let largest = parameters.max_by(|a, b| size(a).total_cmp(&size(b)));
         let settings = match largest.map(|parameter| parameter.role) {
             Some(Role::Embedding { .. }) => "text.vocabulary_size or model.embedding.size",
+            Some(Role::Subwords { .. }) => {
+                "model.embedding.subwords.buckets or model.embedding.size"
+            }
             Some(Role::NgramWeight { .. } | Role::NgramValue { .. }) => {
                 "model.ngrams.vocabulary or model.ngrams.buckets"
             }

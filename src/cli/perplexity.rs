@@ -116,7 +116,7 @@ pub fn run(args: PerplexityArgs) -> anyhow::Result<u8> {
 impl PerplexityArgs {
     /// Reads and encodes the texts.
     fn corpus(&self, checkpoint: &Checkpoint) -> anyhow::Result<Corpus> {
-        let encoder = checkpoint.encoders[0].without_truncation();
+        let encoder = checkpoint.encoders[0].for_pretraining();
         if let Some(path) = &self.file {
             let texts = load_texts(path, &checkpoint.resolved.config, None)?;
             texts.findings.iter().filter(|finding| finding.is_notable()).for_each(note);

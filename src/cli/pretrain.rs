@@ -127,6 +127,7 @@ pub fn language_model_overrides() -> Vec<Override> {
         ("model.ngrams", Value::Null),
         ("train.from", Value::Null),
         ("train.fit_head", Value::from(false)),
+        ("train.finetune", Value::from("full")),
         ("train.freeze", Value::Sequence(Vec::new())),
         ("train.unfreeze.every_epochs", Value::Null),
     ]

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use super::fields::Fault;
 use super::overrides::field_path;
 use super::schema::{
-    Activation, BackendKind, Config, Format, Input, Labelling, SplitMethod, Stage, TrainConfig,
+    Activation, BackendKind, Config, Finetune, Format, Input, Labelling, SplitMethod, Stage,
+    TrainConfig,
 };
 use super::types::{AutoNumber, ClassWeights, Column, Columns, Portion, VocabularySource};
 use crate::output::format::join_names;
@@ -252,19 +253,27 @@ impl Config {
         let has_source =
             self.train.from.is_some() || self.pretrain.stages.has(Stage::LanguageModel);
         let mut faults = Vec::new();
-        if self.train.fit_head && !has_source {
-            let message = "needs a trained model from which the training starts: train --from CHECKPOINT, train.from, \
-                           or pretrain.stages: [language_model]";
-            faults.push(("train.fit_head".into(), message.into()));
-        }
-        if self.train.fit_head && !self.inputs.iter().any(Input::has_lstm) {
-            let message = "needs an LSTM, whose states it reads; set model.lstm, or remove it";
-            faults.push(("train.fit_head".into(), message.into()));
-        }
-        if self.train.fit_head && self.data.shard {
-            let message =
-                "needs all texts in one process, and data.shard divides them; remove one of them";
-            faults.push(("train.fit_head".into(), message.into()));
+        let fits_frozen = self.train.finetune != Finetune::Full;
+        for (field, is_on) in
+            [("train.fit_head", self.train.fit_head), ("train.finetune", fits_frozen)]
+        {
+            if !is_on {
+                continue;
+            }
+            let message = match () {
+                () if !has_source => {
+                    "needs a trained model from which the training starts: train --from CHECKPOINT, train.from, or \
+                     pretrain.stages: [language_model]"
+                }
+                () if !self.inputs.iter().any(Input::has_lstm) => {
+                    "needs an LSTM, whose states it reads; set model.lstm, or remove it"
+                }
+                () if self.data.shard => {
+                    "needs all texts in one process, and data.shard divides them; remove one of them"
+                }
+                () => continue,
+            };
+            faults.push((field.into(), message.into()));
         }
         let of_checkpoint = self
             .inputs
@@ -297,6 +306,22 @@ impl Config {
                     format!("applies between layers, but {} is 1", input.field("lstm.layers"));
                 faults.push((input.field("lstm.dropout"), message));
             }
+        }
+        let subwords = self.inputs.iter().find(|input| input.embedding.subwords.is_on());
+        if let Some(input) = subwords
+            && self.train.has_perturbations()
+        {
+            let message = "cannot be combined with train.adversarial and train.virtual_adversarial, whose \
+                           perturbations are measured in standard deviations of trained word vectors; remove one \
+                           of them";
+            faults.push((input.field("embedding.subwords"), message.into()));
+        }
+        if let Some(input) = subwords
+            && self.data.shard
+        {
+            let message = "cannot be combined with data.shard, because each process numbers the words of its own \
+                           texts; remove one of them";
+            faults.push((input.field("embedding.subwords"), message.into()));
         }
         let TrainConfig { adversarial, virtual_adversarial, .. } = &self.train;
         for (section, epsilon) in [

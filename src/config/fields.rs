@@ -75,7 +75,7 @@ fn no_mapping(path: &[String], value: &Value) -> Fault {
 pub fn switch(section: &str) -> Option<(&'static str, Value)> {
     match section {
         "lstm" => Some(("layers", Value::from(0))),
-        "ngrams" => Some(("sizes", Value::Sequence(Vec::new()))),
+        "ngrams" | "subwords" => Some(("sizes", Value::Sequence(Vec::new()))),
         _ => None,
     }
 }

@@ -104,10 +104,18 @@ impl Config {
         let is_frozen = |layer: &Layer| {
             matches!(layer.kind, LayerKind::Head | LayerKind::Ngrams) && self.is_frozen(*layer)
         };
-        self.train.scale_branches
-            && self.inputs.iter().any(Input::has_lstm)
+        self.train.scale_branches && self.has_two_branches() && !self.layers().iter().any(is_frozen)
+    }
+
+    /// Returns true if the LSTMs and the n-grams each learn from a loss of their own.
+    pub fn separates_branches(&self) -> bool {
+        self.train.separate_branches && self.has_two_branches()
+    }
+
+    /// Returns true if both an LSTM and n-grams contribute to the logits.
+    fn has_two_branches(&self) -> bool {
+        self.inputs.iter().any(Input::has_lstm)
             && self.inputs.iter().any(|input| input.ngrams.is_on())
-            && !self.layers().iter().any(is_frozen)
     }
 
     /// Returns true if every layer is trained from the start with the same learning rate, up to

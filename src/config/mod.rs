@@ -43,19 +43,19 @@ pub use resolved::Resolved;
 pub use schema::{
     Activation, AdadeltaConfig, AdamConfig, AdversarialConfig, AverageConfig, AverageMethod,
     BackendKind, BrokenLines, CacheUse, CollectiveKind, Config, DataConfig, DistillationConfig,
-    EarlyStoppingConfig, EmbeddingConfig, EmbeddingInitialization, Format, HeadConfig,
+    EarlyStoppingConfig, EmbeddingConfig, EmbeddingInitialization, Finetune, Format, HeadConfig,
     Initialization, Input, Inputs, Labelling, LanguageModelConfig, LossKind, LstmConfig,
     ModelConfig, NgramWeighting, NgramsConfig, OptimizerKind, PadSide, Pooling, Poolings,
     Precision, PretrainConfig, Quoting, RmspropConfig, ScheduleConfig, ScheduleKind, SgdConfig,
-    SplitConfig, SplitMethod, Stage, Stages, TensorboardConfig, TextConfig, TokenizerKind,
-    TokenizerSetting, TrainConfig, Truncate, UnfreezeConfig, UnseenLabels, VectorsConfig,
-    VectorsMethod, VirtualAdversarialConfig, defaults,
+    SplitConfig, SplitMethod, Stage, Stages, SubwordsConfig, TensorboardConfig, TextConfig,
+    TokenizerKind, TokenizerSetting, TrainConfig, Truncate, UnfreezeConfig, UnseenLabels,
+    VectorsConfig, VectorsMethod, VirtualAdversarialConfig, defaults,
 };
 pub use suggestions::{PRETRAIN, field_of_argument};
 pub use sweep::Point;
 pub use types::{
-    AutoNumber, ClassWeights, Column, Columns, Delimiter, Every, NgramSizes, Portion, SweepSection,
-    VocabularySource,
+    AutoNumber, ClassWeights, Column, Columns, Delimiter, Every, NgramSizes, Portion, SubwordSizes,
+    SweepSection, VocabularySource,
 };
 pub use value::{FieldValue, positive_integer};
 

@@ -199,6 +199,34 @@ impl FieldValue for NgramSizes {
     }
 }
 
+/// Lengths of the shortest and the longest character n-grams; `None` for no n-grams.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SubwordSizes(pub Option<[usize; 2]>);
+
+/// Maximum length of a character n-gram.
+const MAX_SUBWORD_SIZE: usize = 30;
+
+impl FieldValue for SubwordSizes {
+    fn from_yaml(value: &Value) -> Option<Self> {
+        let sizes = value.as_sequence()?.iter().map(usize::from_yaml);
+        match sizes.collect::<Option<Vec<usize>>>()?[..] {
+            [] => Some(Self(None)),
+            [smallest, largest] if (1..=largest).contains(&smallest) => {
+                (largest <= MAX_SUBWORD_SIZE).then_some(Self(Some([smallest, largest])))
+            }
+            _ => None,
+        }
+    }
+    fn to_yaml(&self) -> Value {
+        Value::Sequence(self.0.iter().flatten().map(usize::to_yaml).collect())
+    }
+    fn alternatives(_: Option<Range>) -> Vec<String> {
+        vec![format!(
+            "a list of two integers from 1 to {MAX_SUBWORD_SIZE}, the smaller one first, or []"
+        )]
+    }
+}
+
 /// Source of the vocabulary of an input.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum VocabularySource {

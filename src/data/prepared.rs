@@ -14,7 +14,10 @@ use crate::data::{
     self, Check, DataSplits, Dataset, Examples, Finding, SplitFingerprints, SplitName,
 };
 use crate::random::{SeedPurpose, derive_seed};
-use crate::text::{Corpus, Encoders, KnownEncoders, WordVectors, coverage, read_vectors};
+use crate::text::{
+    Corpus, Encoders, KnownEncoders, WordVectors, coverage, read_subwords, read_vectors,
+    split_off_subwords,
+};
 
 /// A configuration with its encoded data: everything that training needs except a model.
 pub struct PreparedData {
@@ -26,6 +29,9 @@ pub struct PreparedData {
     pub encoders: Encoders,
     /// Pre-trained word vectors of each input, if configured. Empty if the data of a run was reopened.
     pub vectors: Vec<Option<WordVectors>>,
+    /// Vectors of the buckets of character n-grams of each input, [buckets, E], if word vectors are configured. Empty
+    /// if the data of a run was reopened.
+    pub subword_vectors: Vec<Option<Vec<f32>>>,
     /// Training examples.
     pub train: Dataset,
     /// Validation examples.
@@ -73,8 +79,10 @@ impl PreparedData {
         let encoders = splits.train.encoders(&resolved.config.inputs, known)?;
         splits.drop_long_texts(&resolved.config)?;
         let vectors = agree(sharing, read_all_vectors(&resolved.config, &encoders))?;
+        let (vectors, subword_vectors) = vectors.into_iter().unzip();
         let mut prepared = Self::encode(resolved, splits, encoders, start, sharing)?;
         prepared.vectors = vectors;
+        prepared.subword_vectors = subword_vectors;
         prepared.findings.extend(prepared.coverage());
         prepared.seconds = start.elapsed().as_secs_f64();
         Ok(prepared)
@@ -141,6 +149,7 @@ impl PreparedData {
             fingerprints,
             labels: splits.labels,
             vectors: Vec::new(),
+            subword_vectors: Vec::new(),
             train,
             validation,
             test,
@@ -186,16 +195,23 @@ impl PreparedData {
     }
 }
 
+/// Reads the word vectors of each input, and those of its character n-grams.
 fn read_all_vectors(
     config: &Config,
     encoders: &Encoders,
-) -> anyhow::Result<Vec<Option<WordVectors>>> {
+) -> anyhow::Result<Vec<(Option<WordVectors>, Option<Vec<f32>>)>> {
     let read = |(index, input): (usize, &Input)| {
-        let Some(path) = &input.embedding.vectors else { return Ok(None) };
+        let Some(path) = &input.embedding.vectors else { return Ok((None, None)) };
         let seed = derive_seed(config.train.seed, SeedPurpose::WordVectors(index));
-        let words = encoders[index].vocabulary();
-        let vectors = read_vectors(path, words, input.embedding.size, seed);
-        vectors.with_context(|| input.field("embedding.vectors")).map(Some)
+        let (words, size) = (encoders[index].vocabulary(), input.embedding.size);
+        let field = || input.field("embedding.vectors");
+        let mut vectors = read_vectors(path, words, size, seed).with_context(field)?;
+        let Some(buckets) = encoders[index].word_buckets() else {
+            return Ok((Some(vectors), None));
+        };
+        let subwords = read_subwords(path, &input.embedding.subwords, size).with_context(field)?;
+        split_off_subwords(&mut vectors, &subwords, buckets);
+        Ok((Some(vectors), Some(subwords)))
     };
     config.inputs.iter().enumerate().map(read).collect()
 }

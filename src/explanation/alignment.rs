@@ -77,6 +77,7 @@ mod tests {
             id: if span.is_none() { START } else { 4 },
             word: None,
             span: span.map(|(start, end)| start..end),
+            unknown: None,
         };
         LocatedText { tokens: spans.iter().map(token).collect(), truncated: 0..0 }
     }

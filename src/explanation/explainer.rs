@@ -11,7 +11,7 @@ use super::attribution::{
 use super::encoded_models::EncodedModels;
 use super::integrated_gradients::{Integrated, integrated_gradients};
 use super::leave_one_out::leave_one_out;
-use super::model::{EncodedExample, Model, words};
+use super::model::{EncodedExample, Model};
 use super::ngrams::TextNgrams;
 use super::prefixes::prefix_probabilities;
 use crate::backend::Inference;
@@ -148,7 +148,8 @@ impl Explainer {
             })
             .collect();
         let corpora = |(model, located): (&Model, &Vec<LocatedText>)| -> Vec<Corpus> {
-            let encode = |(input, text): (usize, &LocatedText)| model.encode(input, [&words(text)]);
+            let encode =
+                |(input, text): (usize, &LocatedText)| model.encode(input, [&text.words()]);
             located.iter().enumerate().map(encode).collect()
         };
         let corpora: Vec<Vec<Corpus>> = self.models.iter().zip(&located).map(corpora).collect();

@@ -12,7 +12,9 @@ use crate::backend::kernel::Instructions;
 use crate::backend::native::{BatchSharder, Gradients, Network};
 use crate::config::{Config, Labelling};
 use crate::data::Targets;
-use crate::model::parameters::{embedding_name, ngram_value_name, ngram_weight_name};
+use crate::model::parameters::{
+    embedding_name, ngram_value_name, ngram_weight_name, subwords_name,
+};
 use crate::model::{ModelSpec, NamedTensor};
 use crate::objective::LogOdds;
 use crate::text::{Corpus, FIRST_WORD, Ids, LocatedText, PAD};
@@ -195,8 +197,13 @@ impl<'a> Path<'a> {
             for tensor in model.classifier.weights().filter(|tensor| tensor.name == name) {
                 let row = |id: u32| &tensor.values[id as usize * size..][..size];
                 baseline = row(PAD).to_vec();
-                for id in ids {
-                    direction.extend(row(*id).iter().zip(&baseline).map(|(to, from)| to - from));
+                let text = [example.texts[input_index].words()];
+                let corpus = model.encode(input_index, &text);
+                let vectors = model.classifier.vectors_of_text(input_index, &corpus);
+                // Padding in front is not part of the path.
+                let vectors = &vectors[vectors.len() - ids.len() * size..];
+                for vector in vectors.chunks_exact(size) {
+                    direction.extend(vector.iter().zip(&baseline).map(|(to, from)| to - from));
                 }
                 // Special ids keep their vectors, above all PAD.
                 let mut values = tensor.values[..FIRST_WORD as usize * size].to_vec();
@@ -220,10 +227,11 @@ impl<'a> Path<'a> {
         }
         let of_path: Vec<String> = weights.iter().map(|tensor| tensor.name.clone()).collect();
         let values = model.config.inputs.iter().map(ngram_value_name);
-        let replaced: Vec<String> = of_path.into_iter().chain(values).collect();
+        let subwords = model.config.inputs.iter().map(subwords_name);
+        let replaced: Vec<String> = of_path.into_iter().chain(values).chain(subwords).collect();
         let kept = model.classifier.weights().filter(|tensor| !replaced.contains(&tensor.name));
         weights.extend(kept.cloned());
-        let inputs = model.config.inputs.with_trainable_embeddings().with_plain_ngrams();
+        let inputs = model.config.inputs.with_plain_embeddings().with_plain_ngrams();
         let config = Config { inputs, ..model.config.clone() };
         let classes = model.labels.len();
         let ngram_counts = vec![batch_size; sizes.len()];

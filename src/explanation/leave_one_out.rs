@@ -2,7 +2,6 @@
 
 use super::alignment::Unit;
 use super::encoded_models::EncodedModels;
-use super::model::words;
 use crate::text::OOV;
 
 /// Returns the contribution of each unit of each input. A text of one word without it is one unknown
@@ -20,8 +19,11 @@ pub(super) fn leave_one_out(encoded: &EncodedModels, units: &[Vec<Unit>]) -> Vec
                     let mut text = example.texts[input].clone();
                     let tokens = units[input][unit].tokens[index].iter();
                     tokens.rev().for_each(|token| text.remove(*token));
-                    let (ids, words) = words(&text);
-                    (if ids.is_empty() { vec![OOV] } else { ids }, words)
+                    let mut words = text.words();
+                    if words.ids.is_empty() {
+                        words.ids.push(OOV);
+                    }
+                    words
                 };
                 model.variants(&example.texts, input, &counted, without).concat()
             })

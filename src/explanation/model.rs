@@ -3,7 +3,7 @@
 use crate::backend::Inference;
 use crate::backend::native::NativeInference;
 use crate::config::{Config, Labelling};
-use crate::text::{Corpus, Encoders, LocatedText};
+use crate::text::{Corpus, EncodedWords, Encoders, LocatedText};
 
 /// Maximum number of examples in memory at once.
 const CHUNK_SIZE: usize = 1024;
@@ -27,14 +27,6 @@ pub(super) struct EncodedExample {
     pub log_odds: f64,
 }
 
-/// Ids that the LSTM reads of a text, and the hashes of the words that n-grams consist of.
-pub(super) type Words = (Vec<u32>, Vec<u64>);
-
-/// Returns the ids and words of a text.
-pub(super) fn words(text: &LocatedText) -> Words {
-    (text.ids(), text.located_words().map(|(_, word)| word).collect())
-}
-
 impl Model {
     /// Number of labels that a text can have.
     pub fn labelling(&self) -> Labelling {
@@ -48,8 +40,11 @@ impl Model {
     }
 
     /// Encodes texts of an input.
-    pub fn encode<'a>(&self, input: usize, texts: impl IntoIterator<Item = &'a Words>) -> Corpus {
-        let texts = texts.into_iter().map(|(ids, words)| (&ids[..], &words[..]));
+    pub fn encode<'a>(
+        &self,
+        input: usize,
+        texts: impl IntoIterator<Item = &'a EncodedWords>,
+    ) -> Corpus {
         self.encoders[input].encode_words(texts)
     }
 
@@ -60,17 +55,17 @@ impl Model {
         texts: &[LocatedText],
         changed: usize,
         tokens: &[usize],
-        variant: impl Fn(usize) -> Words,
+        variant: impl Fn(usize) -> EncodedWords,
     ) -> Vec<Vec<f64>> {
         let mut log_probabilities = Vec::with_capacity(tokens.len());
         for tokens in tokens.chunks(CHUNK_SIZE) {
-            let variants: Vec<Words> = tokens.iter().map(|token| variant(*token)).collect();
+            let variants: Vec<EncodedWords> = tokens.iter().map(|token| variant(*token)).collect();
             let corpora: Vec<_> = texts
                 .iter()
                 .enumerate()
                 .map(|(input, text)| match input == changed {
                     true => self.encode(input, &variants),
-                    false => self.encode(input, std::iter::repeat_n(&words(text), tokens.len())),
+                    false => self.encode(input, std::iter::repeat_n(&text.words(), tokens.len())),
                 })
                 .collect();
             let examples: Vec<u32> = (0..tokens.len() as u32).collect();

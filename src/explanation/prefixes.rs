@@ -1,6 +1,6 @@
 //! Predictions for all prefixes of a text.
 
-use super::model::{Model, words};
+use super::model::Model;
 use crate::objective::Scaling;
 use crate::text::{LocatedText, join_columns};
 
@@ -21,7 +21,7 @@ pub(super) fn prefix_probabilities(
     let probabilities = |changed: usize| {
         let whole = &located[changed];
         let read: Vec<usize> = whole.read().collect();
-        let rows = model.variants(&located, changed, &read, |token| words(&whole.prefix(token)));
+        let rows = model.variants(&located, changed, &read, |token| whole.prefix(token).words());
         let scaled = rows.into_iter().map(|mut row| {
             scaling.apply(model.labelling(), &mut row);
             row.iter().map(|value| value.exp()).collect()

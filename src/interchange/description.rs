@@ -6,7 +6,9 @@ use std::fmt::Write;
 use anyhow::Context;
 use serde::Serialize;
 
-use crate::config::{Activation, Column, Input, Labelling, Poolings};
+use crate::config::{
+    Activation, Column, EmbeddingConfig, Input, Labelling, Poolings, SubwordsConfig,
+};
 use crate::io::files::json_content;
 use crate::objective::Calibration;
 use crate::run::checkpoint::{Checkpoint, tokenizer_file};
@@ -91,6 +93,27 @@ struct SpecialIds {
 #[derive(Serialize)]
 struct Embedding {
     size: usize,
+    /// `None` if words have no character n-grams. In an ONNX file, the vectors of the words include them, and words
+    /// outside the vocabulary have the vector of the id `oov`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subwords: Option<Subwords>,
+}
+
+/// Character n-grams, as in fastText: the vector of a word is the mean of its own, if it is in the vocabulary, and of those
+/// of its n-grams, whose bucket is the remainder of fastText's hash divided by the number of buckets.
+#[derive(Serialize)]
+struct Subwords {
+    /// Lengths of the shortest and the longest n-grams, with < before and > after each word.
+    sizes: [usize; 2],
+    buckets: usize,
+}
+
+impl Embedding {
+    fn of(config: &EmbeddingConfig) -> Self {
+        let SubwordsConfig { sizes, buckets } = &config.subwords;
+        let subwords = sizes.0.map(|sizes| Subwords { sizes, buckets: *buckets });
+        Self { size: config.size, subwords }
+    }
 }
 
 #[derive(Serialize)]
@@ -146,7 +169,7 @@ impl<'a> InputDescription<'a> {
             truncate: text.truncate.as_str(),
             pad: text.pad.as_str(),
             ids: SpecialIds { pad: PAD, start: START, oov: OOV },
-            embedding: input.has_lstm().then_some(Embedding { size: input.embedding.size }),
+            embedding: input.has_lstm().then(|| Embedding::of(&input.embedding)),
             lstm: input.has_lstm().then_some(Lstm {
                 units: lstm.units,
                 layers: lstm.layers,

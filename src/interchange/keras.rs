@@ -3,6 +3,7 @@
 //! | array | shape | layer |
 //! |---|---|---|
 //! | `embedding/embeddings` | [V, E] | Embedding |
+//! | `embedding/subwords` | [buckets, E] | no layer of Keras: vectors of character n-grams |
 //! | `lstm/kernel` | [inputs, 4H] | LSTM; gates in the order i, f, c, o |
 //! | `lstm/recurrent_kernel` | [H, 4H] | |
 //! | `lstm/bias` | `[4H]` | |
@@ -108,11 +109,14 @@ fn keras_array(name: &str) -> Option<KerasArray> {
     let parts: Vec<&str> = name.split('.').collect();
     let (input, layer, tensor) = match parts[..] {
         [layer, tensor] => (String::new(), layer, tensor),
+        ["embedding", "subwords", "weight"] => (String::new(), "subwords", "weight"),
         [input, layer, tensor] => (format!("{input}/"), layer, tensor),
+        [input, "embedding", "subwords", "weight"] => (format!("{input}/"), "subwords", "weight"),
         _ => return None,
     };
     let (array, transposed) = match (layer, tensor) {
         ("embedding", "weight") => ("embedding/embeddings".to_owned(), false),
+        ("subwords", "weight") => ("embedding/subwords".to_owned(), false),
         ("attention", "query") => ("attention/query".to_owned(), false),
         ("head", "weight") => ("dense/kernel".to_owned(), true),
         ("head", "bias") => ("dense/bias".to_owned(), false),

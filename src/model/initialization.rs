@@ -38,11 +38,13 @@ pub fn initial_weights(spec: &ModelSpec, seed: u64) -> anyhow::Result<Vec<NamedT
     let draw = |Parameter { name, shape, role, .. }: Parameter| {
         let seed = named_seed(seed, &name);
         let convention = match role {
-            Role::Embedding { input } => match spec.config.inputs[input].embedding.initialization {
-                EmbeddingInitialization::Auto => spec.config.model.initialization,
-                EmbeddingInitialization::Keras => Initialization::Keras,
-                EmbeddingInitialization::Pytorch => Initialization::Pytorch,
-            },
+            Role::Embedding { input } | Role::Subwords { input } => {
+                match spec.config.inputs[input].embedding.initialization {
+                    EmbeddingInitialization::Auto => spec.config.model.initialization,
+                    EmbeddingInitialization::Keras => Initialization::Keras,
+                    EmbeddingInitialization::Pytorch => Initialization::Pytorch,
+                }
+            }
             _ => spec.config.model.initialization,
         };
         let values = match convention {
@@ -57,7 +59,7 @@ pub fn initial_weights(spec: &ModelSpec, seed: u64) -> anyhow::Result<Vec<NamedT
 pub(super) fn keras(role: Role, shape: &[usize], seed: u64) -> Vec<f32> {
     let glorot = || (6.0 / (shape[0] + shape[1]) as f32).sqrt();
     match role {
-        Role::Embedding { .. } => uniform_between(shape, 0.05, seed),
+        Role::Embedding { .. } | Role::Subwords { .. } => uniform_between(shape, 0.05, seed),
         Role::InputWeight | Role::HeadWeight => uniform_between(shape, glorot(), seed),
         Role::RecurrentWeight => orthogonal(shape[0], shape[1], seed),
         Role::Bias => {
@@ -78,7 +80,7 @@ fn ngrams(role: Role, shape: &[usize]) -> Vec<f32> {
 fn pytorch(role: Role, shape: &[usize], seed: u64, spec: &ModelSpec) -> Vec<f32> {
     let bound = |fan: usize| 1.0 / (fan as f32).sqrt();
     match role {
-        Role::Embedding { .. } => normals(shape, seed),
+        Role::Embedding { .. } | Role::Subwords { .. } => normals(shape, seed),
         // A matrix has H rows for each of the 4 gates.
         Role::InputWeight | Role::RecurrentWeight => {
             uniform_between(shape, bound(shape[0] / 4), seed)

@@ -57,6 +57,11 @@ pub enum Role {
         /// Index of the input.
         input: usize,
     },
+    /// Vectors of the buckets of character n-grams, [buckets, E], of an input.
+    Subwords {
+        /// Index of the input.
+        input: usize,
+    },
     /// Input weights [4H, E] or [4H, H · directions] of an LSTM cell.
     InputWeight,
     /// Recurrent weights [4H, H] of an LSTM cell.
@@ -87,6 +92,11 @@ pub enum Role {
 /// Returns the name of the word vectors of an input.
 pub fn embedding_name(input: &Input) -> String {
     format!("{}embedding.weight", input.prefix())
+}
+
+/// Returns the name of the vectors of character n-grams of an input.
+pub fn subwords_name(input: &Input) -> String {
+    format!("{}embedding.subwords.weight", input.prefix())
 }
 
 /// Returns the name of the weights of an input's n-grams.
@@ -125,7 +135,9 @@ pub fn parameters(spec: &ModelSpec) -> anyhow::Result<Vec<Parameter>> {
             layer,
             shape: shape.to_vec(),
             trainable: match role {
-                Role::Embedding { input } => config.inputs[input].embedding.trainable,
+                Role::Embedding { input } | Role::Subwords { input } => {
+                    config.inputs[input].embedding.trainable
+                }
                 Role::ZeroBias | Role::NgramValue { .. } => false,
                 _ => true,
             },
@@ -140,6 +152,11 @@ pub fn parameters(spec: &ModelSpec) -> anyhow::Result<Vec<Parameter>> {
             let shape = [*size, embedding_size];
             let role = Role::Embedding { input: number };
             add(embedding_name(input), &shape, role, layer(LayerKind::Embedding));
+            if input.embedding.subwords.is_on() {
+                let shape = [input.embedding.subwords.buckets, embedding_size];
+                let role = Role::Subwords { input: number };
+                add(subwords_name(input), &shape, role, layer(LayerKind::Embedding));
+            }
         }
         let gates = 4 * input.lstm.units;
         for index in 0..input.lstm.layers {

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::config::{self, Config, Input, Labelling, LayerKind, Pooling};
+use crate::config::{self, Config, Input, Labelling, LayerKind, Pooling, SubwordsConfig};
 use crate::output::format::group_digits;
 use crate::output::table::{Align, Table};
 
@@ -99,8 +99,16 @@ fn branch_layers(config: &Config, index: usize, vocabulary_size: usize) -> Vec<L
     };
     let words = format!("{} words x {size}", group_digits(vocabulary_size));
     let (kind, output) = (LayerKind::Embedding, format!("[B, T, {size}]"));
-    let embedding = layer("embedding", kind, words, output, vocabulary_size * size);
+    let embedding = layer("embedding", kind, words, output.clone(), vocabulary_size * size);
     let mut layers = vec![embedding];
+    let SubwordsConfig { sizes, buckets } = &input.embedding.subwords;
+    if let Some([smallest, largest]) = sizes.0 {
+        let ngrams = format!(
+            "{} buckets of {smallest} to {largest} characters x {size}",
+            group_digits(*buckets)
+        );
+        layers.push(layer("embedding.subwords", kind, ngrams, output, buckets * size));
+    }
     for lstm in 0..input.lstm.layers {
         let inputs = if lstm == 0 { size } else { states };
         let suffix = if directions == 2 { ", two directions" } else { "" };

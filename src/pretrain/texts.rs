@@ -50,7 +50,7 @@ impl PretrainingTexts {
                 Encoder::new(&input.text, vocabulary(input, &counted)?)
             }
         }
-        .without_truncation();
+        .for_pretraining();
         let (mut train, mut held_out) = (Vec::new(), Vec::new());
         for (examples, [of_train, of_held_out]) in all.into_iter().zip(parts) {
             for (rows, corpora) in [(of_train, &mut train), (of_held_out, &mut held_out)] {
@@ -163,6 +163,19 @@ mod tests {
         assert_eq!(texts.counts[4], 180, "the most frequent word");
         let whole = PretrainingTexts::load(&config, false, None).unwrap();
         assert_eq!((sizes(&whole.train), sizes(&whole.held_out)), (vec![100, 100], vec![]));
+    }
+
+    /// A language model adds a start token to each text.
+    #[test]
+    fn texts_have_no_start_token() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.txt");
+        std::fs::write(&path, "a b a b\n").unwrap();
+        let yaml =
+            format!("pretrain: {{texts: {path:?}}}\ntext: {{min_count: 1, start_token: true}}\n");
+        let config = config::parse(&yaml, "test", &[]).unwrap().config;
+        let texts = PretrainingTexts::load(&config, false, None).unwrap();
+        assert_eq!(texts.train[0].text(0), [4, 5, 4, 5]);
     }
 
     #[test]

@@ -88,7 +88,7 @@ impl Default for Plateau {
 /// Best validation of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Best {
-    /// Epoch of the validation, from 1.
+    /// Epoch of the validation, from 1; 0 before training.
     pub epoch: usize,
     /// Score on the validation examples.
     pub validation: Score,
@@ -129,9 +129,8 @@ impl Progress {
     /// Returns an error that names an impossible one.
     pub fn check(&self) -> anyhow::Result<()> {
         let Self { epoch, batch, step, meter, tokens, seconds, .. } = self;
-        let is_best = |best: Best| {
-            best.validation.is_plausible() && (1..=self.epoch_number()).contains(&best.epoch)
-        };
+        let is_best =
+            |best: Best| best.validation.is_plausible() && best.epoch <= self.epoch_number();
         let is_last = |last: ValidationRecord| {
             last.train.is_plausible()
                 && last.validation.is_plausible()
@@ -139,7 +138,8 @@ impl Progress {
                 && last.epoch <= self.epoch_number()
                 && last.branch_scales.is_none_or(BranchScales::is_possible)
         };
-        let waits = |validations: usize| validations as u64 <= *step;
+        // One validation can come before the first step.
+        let waits = |validations: usize| validations as u64 <= step.saturating_add(1);
         for (name, is_possible) in [
             ("step", *step <= MAX_COUNT),
             // An epoch has at least one step.
@@ -218,7 +218,7 @@ impl Progress {
         if config.early_stopping.patience.is_some_and(|patience| self.waited >= patience) {
             return Some(StopReason::EarlyStopping);
         }
-        (self.epoch >= config.epochs).then_some(StopReason::Epochs)
+        (self.epoch >= config.epoch_limit()).then_some(StopReason::Epochs)
     }
 }
 
@@ -334,7 +334,7 @@ mod tests {
             ("best", |progress| progress.best.as_mut().unwrap().epoch = 4),
             ("best", |progress| progress.best.as_mut().unwrap().validation.accuracy = 1.5),
             ("waited", |progress| progress.best = None),
-            ("waited", |progress| progress.waited = 26),
+            ("waited", |progress| progress.waited = 27),
             ("plateau", |progress| progress.plateau.factor = -1.0),
         ];
         for (name, damage) in damages {

@@ -17,7 +17,7 @@ use crate::objective::metrics::Score;
 /// Line of `metrics.jsonl`, written at each validation.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ValidationRecord {
-    /// Epoch, from 1.
+    /// Epoch, from 1; 0 before training.
     pub epoch: usize,
     /// Number of steps since the run started.
     pub step: u64,
@@ -75,7 +75,7 @@ impl Record for ValidationRecord {
         let scores = train.is_plausible() && added.is_plausible() && validation.is_plausible();
         scores
             && is_plausible_step(*step)
-            && (1..=*step).contains(&(*epoch as u64))
+            && ((1..=*step).contains(&(*epoch as u64)) || (*epoch, *step) == (0, 0))
             && learning_rate.is_finite()
             && branch_scales.is_none_or(BranchScales::is_possible)
     }

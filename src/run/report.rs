@@ -134,7 +134,7 @@ impl RunReport {
 
     /// Maximum number of epochs, if the configuration can be read.
     pub fn epochs(&self) -> Option<usize> {
-        self.config().map(|config| config.train.epochs)
+        self.config().map(|config| config.train.epoch_limit())
     }
 }
 

@@ -6,8 +6,8 @@ use std::path::Path;
 use crate::data::prepared::PreparedData;
 use crate::io::files::{self, create_directory};
 use crate::io::replace::replace_directory;
-use crate::model::NamedTensor;
 use crate::model::parameters::embedding_name;
+use crate::model::{NamedTensor, compose_embeddings};
 use crate::output::sanitize::is_unprintable;
 use crate::text::FIRST_WORD;
 
@@ -26,6 +26,8 @@ pub fn write(
     weights: &[NamedTensor],
     most: usize,
 ) -> anyhow::Result<()> {
+    let mut weights = weights.to_vec();
+    compose_embeddings(&data.resolved.config.inputs, &data.encoders, &mut weights);
     let plugins = run.join(PLUGINS);
     create_directory(&plugins)?;
     replace_directory(&plugins.join(PROJECTOR), |directory| {

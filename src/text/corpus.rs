@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 
-use super::Ids;
+use super::corpus_words::CorpusWords;
 use super::shared_lengths::SharedLengths;
+use super::{Ids, OOV};
 use crate::config::PadSide;
 use crate::distributed::{Collective, Shards};
 
@@ -23,6 +24,8 @@ pub struct Corpus {
     shared_ngrams: Option<Arc<Vec<u32>>>,
     /// Number of occurrences of each id, `[V]`, in the texts of all processes.
     counts: Option<Arc<Vec<u64>>>,
+    /// Words of the texts with their character n-grams, if the model reads them.
+    words: Option<Arc<CorpusWords>>,
 }
 
 /// Lists of ids, concatenated.
@@ -60,6 +63,7 @@ impl Corpus {
             shared: None,
             shared_ngrams: None,
             counts: None,
+            words: None,
         }
     }
 
@@ -88,6 +92,27 @@ impl Corpus {
     /// Sets the rows of the n-grams of all texts, and their number in each text.
     pub fn set_ngrams(&mut self, rows: Ids, lengths: &[usize]) {
         self.ngrams = Some(Lists::new(rows, lengths));
+    }
+
+    /// Sets the words of all texts, whose ids must be those of the tokens.
+    pub(super) fn set_words(&mut self, words: CorpusWords) {
+        self.words = Some(Arc::new(words));
+    }
+
+    /// Words of the texts with their character n-grams; `None` if the model does not read these.
+    pub fn words(&self) -> Option<&CorpusWords> {
+        self.words.as_deref()
+    }
+
+    /// Returns the ids of the words of the text at `index`: those of its tokens. With character n-grams, words
+    /// outside the vocabulary have ids of their own, from the vocabulary size on.
+    pub fn word_ids(&self, index: usize) -> impl Iterator<Item = u32> {
+        let mut unknown = self.words().map_or(&[][..], |words| words.unknown_words(index)).iter();
+        let has_words = self.words.is_some();
+        self.text(index).iter().map(move |id| match has_words && *id == OOV {
+            true => unknown.next().copied().unwrap_or(OOV),
+            false => *id,
+        })
     }
 
     /// Tells the other processes the lengths of the texts of this one, their numbers of n-grams, and how often each

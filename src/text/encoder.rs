@@ -5,7 +5,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use rayon::prelude::*;
+use rustc_hash::FxHashMap;
 
+use super::character_ngrams::{CharacterNgrams, VocabularyNgrams, WordBuckets};
+use super::corpus_words::CorpusWordsBuilder;
 use super::{
     Corpus, FIRST_WORD, Ids, IdsWriter, NgramIndex, OOV, START, TokenizedTexts, Tokenizer,
     Vocabulary, word_hash,
@@ -25,6 +28,7 @@ pub struct Encoder {
     tokenizer: Tokenizer,
     vocabulary: Vocabulary,
     ngrams: Option<NgramIndex>,
+    character_ngrams: Option<VocabularyNgrams>,
     config: TextConfig,
 }
 
@@ -40,12 +44,24 @@ impl Encoder {
     /// Creates an encoder from a text section and a vocabulary.
     pub fn new(config: &TextConfig, vocabulary: Vocabulary) -> Self {
         let tokenizer = Tokenizer::new(config);
-        Self { tokenizer, vocabulary, ngrams: None, config: config.clone() }
+        let config = config.clone();
+        Self { tokenizer, vocabulary, ngrams: None, character_ngrams: None, config }
     }
 
     /// Returns the encoder with an index of n-grams.
     pub fn with_ngrams(self, ngrams: Option<NgramIndex>) -> Self {
         Self { ngrams, ..self }
+    }
+
+    /// Returns the encoder with character n-grams of the words.
+    pub fn with_character_ngrams(self, ngrams: Option<CharacterNgrams>) -> Self {
+        let character_ngrams = ngrams.map(|ngrams| VocabularyNgrams::new(ngrams, &self.vocabulary));
+        Self { character_ngrams, ..self }
+    }
+
+    /// Buckets of the character n-grams of each word of the vocabulary; `None` without these.
+    pub fn word_buckets(&self) -> Option<&WordBuckets> {
+        self.character_ngrams.as_ref().map(|ngrams| &*ngrams.known)
     }
 
     /// Computes a fingerprint of subwords, vocabulary and n-grams.
@@ -61,6 +77,13 @@ impl Encoder {
         let config =
             TextConfig { max_length: usize::MAX, pad: PadSide::Back, ..self.config.clone() };
         Self { config, ..self.clone() }
+    }
+
+    /// Returns a copy of the encoder that neither truncates nor adds a start token: pre-training adds one to each
+    /// text by itself.
+    pub fn for_pretraining(&self) -> Self {
+        let whole = self.without_truncation();
+        Self { config: TextConfig { start_token: false, ..whole.config.clone() }, ..whole }
     }
 
     /// Subwords into which texts are split; `None` if they are split into words or characters.
@@ -79,8 +102,12 @@ impl Encoder {
     }
 
     /// Returns true if a model knows nothing of a text with these ids: no word of it is in the
-    /// vocabulary. Punctuation does not count, unless the text has nothing else.
+    /// vocabulary. Punctuation does not count, unless the text has nothing else. A model that reads character
+    /// n-grams knows something of every word.
     pub fn is_unknown(&self, ids: &[u32]) -> bool {
+        if self.character_ngrams.is_some() {
+            return false;
+        }
         let known = ids.iter().filter(|id| **id >= FIRST_WORD);
         let mut known = known.map(|id| &self.vocabulary.words()[*id as usize]).peekable();
         let has_tokens = known.peek().is_some();
@@ -98,7 +125,7 @@ impl Encoder {
 
     /// Encodes texts on all threads, preserving their order.
     pub fn encode_all(&self, texts: &[String]) -> Corpus {
-        let chunks: Vec<Chunk> = texts
+        let mut chunks: Vec<Chunk> = texts
             .par_chunks(CHUNK)
             .map_init(
                 || self.tokenizer.clone(),
@@ -115,9 +142,10 @@ impl Encoder {
         let ngrams = chunks.iter().map(|chunk| chunk.ngrams.len()).sum();
         let [tokens, ngrams] =
             [tokens, ngrams].map(|count| IdsWriter::Memory(Vec::with_capacity(count)));
-        let mut builder = CorpusBuilder::new(CorpusWriters { tokens, ngrams });
+        let writers = CorpusWriters { tokens, ngrams };
+        let mut builder = CorpusBuilder::new(writers, self, WordBuckets::default());
         // Writing to memory does not fail.
-        let corpus = builder.add(&chunks).and_then(|()| builder.finish(self));
+        let corpus = builder.add(&mut chunks).and_then(|()| builder.finish(self));
         corpus.unwrap_or_else(|_| Corpus::new(self.config.pad, self.config.max_length))
     }
 
@@ -133,14 +161,15 @@ impl Encoder {
         writers: CorpusWriters,
     ) -> io::Result<Corpus> {
         let words = tokenized.words().par_iter();
-        let ids: Vec<u32> = words.clone().map(|word| self.vocabulary.id(word)).collect();
+        let mut ids: Vec<u32> = words.clone().map(|word| self.vocabulary.id(word)).collect();
+        let unknown = self.number_unknown(tokenized.words(), &mut ids);
         let hashes: Vec<u64> = match self.ngrams {
             Some(_) => words.map(|word| word_hash(word)).collect(),
             None => Vec::new(),
         };
-        let mut builder = CorpusBuilder::new(writers);
+        let mut builder = CorpusBuilder::new(writers, self, unknown);
         for texts in texts.chunks(CHUNK * CHUNKS) {
-            let chunks: Vec<Chunk> = texts
+            let mut chunks: Vec<Chunk> = texts
                 .par_chunks(CHUNK)
                 .map(|texts| {
                     let mut chunk = Chunk::default();
@@ -161,26 +190,59 @@ impl Encoder {
                     chunk
                 })
                 .collect();
-            builder.add(&chunks)?;
+            builder.add(&mut chunks)?;
             tokenized.release();
         }
         builder.finish(self)
     }
 
-    /// Encodes texts that are given by the ids and the hashes of their words (see [`word_hash`]).
-    /// The ids are not truncated.
-    pub fn encode_words<'a>(
-        &self,
-        texts: impl IntoIterator<Item = (&'a [u32], &'a [u64])>,
-    ) -> Corpus {
+    /// Gives the words outside the vocabulary ids of their own, if they have character n-grams. Returns the buckets
+    /// of these n-grams. `ids` are those of the words.
+    fn number_unknown(&self, words: &[Box<str>], ids: &mut [u32]) -> WordBuckets {
+        let mut unknown = WordBuckets::default();
+        let Some(VocabularyNgrams { ngrams, known }) = &self.character_ngrams else {
+            return unknown;
+        };
+        let outside = |(_, id): &(&Box<str>, &mut u32)| **id == OOV;
+        let (words, ids): (Vec<_>, Vec<_>) = words.iter().zip(ids).filter(outside).unzip();
+        let buckets = WordBuckets::of(ngrams, &words);
+        for (index, id) in ids.into_iter().enumerate() {
+            if !buckets.get(index).is_empty() {
+                *id = (known.len() + unknown.len()) as u32;
+                unknown.push(buckets.get(index));
+            }
+        }
+        unknown
+    }
+
+    /// Encodes texts whose words are known already. The ids are not truncated.
+    pub fn encode_words<'a>(&self, texts: impl IntoIterator<Item = &'a EncodedWords>) -> Corpus {
         let (mut ids, mut rows, mut counts) = (Vec::new(), Vec::new(), Vec::new());
-        for (text, words) in texts {
-            ids.push(text);
-            counts.extend(self.ngrams.as_ref().map(|index| index.append_rows(words, &mut rows)));
+        let known = self.character_ngrams.as_ref();
+        let mut words = known
+            .map(|ngrams| CorpusWordsBuilder::new(ngrams.known.clone(), WordBuckets::default()));
+        for EncodedWords { ids: of_text, hashes, unknown } in texts {
+            ids.push(&of_text[..]);
+            counts.extend(self.ngrams.as_ref().map(|index| index.append_rows(hashes, &mut rows)));
+            if let Some((words, known)) = words.as_mut().zip(known) {
+                let (mut unknown, mut of_text) = (unknown.iter(), of_text.clone());
+                for id in of_text.iter_mut().filter(|id| **id == OOV) {
+                    let mut buckets = Vec::new();
+                    let word = unknown.next().map_or("", |word| word);
+                    known.ngrams.append(word, &mut buckets);
+                    if !word.is_empty() && !buckets.is_empty() {
+                        *id = words.add_word(&buckets);
+                    }
+                }
+                words.add_text(&mut of_text);
+            }
         }
         let mut corpus = Corpus::from_texts(self.config.pad, self.config.max_length, ids);
         if self.ngrams.is_some() {
             corpus.set_ngrams(Ids::Memory(rows), &counts);
+        }
+        if let Some(words) = words {
+            corpus.set_words(words.finish());
         }
         corpus
     }
@@ -191,7 +253,11 @@ impl Encoder {
             chunk.ids.push(START);
         }
         tokenizer.tokens(text, |token| {
-            chunk.ids.push(self.vocabulary.id(token));
+            let id = match (self.vocabulary.id(token), &self.character_ngrams) {
+                (OOV, Some(ngrams)) => chunk.unknown_id(token, ngrams),
+                (id, _) => id,
+            };
+            chunk.ids.push(id);
             if self.ngrams.is_some() {
                 chunk.words.push(word_hash(token));
             }
@@ -243,15 +309,17 @@ impl Encoder {
     pub fn locate(&self, text: &str) -> LocatedText {
         let mut tokens = Vec::new();
         if self.config.start_token {
-            tokens.push(LocatedToken { id: START, word: None, span: None });
+            tokens.push(LocatedToken { id: START, ..LocatedToken::ABSENT });
         }
         let mut tokenizer = self.tokenizer.clone();
         tokenizer.tokens_with_spans(text, |token, span| {
             let (id, word) = (self.vocabulary.id(token), Some(word_hash(token)));
-            tokens.push(LocatedToken { id, word, span: Some(span) });
+            let is_unknown = id == OOV && self.character_ngrams.is_some();
+            let unknown = is_unknown.then(|| token.into());
+            tokens.push(LocatedToken { id, word, span: Some(span), unknown });
         });
         if tokens.is_empty() {
-            tokens.push(LocatedToken { id: OOV, word: None, span: None });
+            tokens.push(LocatedToken::ABSENT);
         }
         let truncated = self.excess(tokens.len());
         LocatedText { tokens, truncated }
@@ -272,6 +340,16 @@ impl LocatedText {
     pub fn into_read(mut self) -> Vec<LocatedToken> {
         self.tokens.drain(self.truncated);
         self.tokens
+    }
+
+    /// Returns the words of the text, as an encoder takes them.
+    pub fn words(&self) -> EncodedWords {
+        let unknown = self.read().map(|index| &self.tokens[index]).filter(|token| token.id == OOV);
+        EncodedWords {
+            ids: self.ids(),
+            hashes: self.located_words().map(|(_, word)| word).collect(),
+            unknown: unknown.map(|token| token.unknown.clone().unwrap_or_default()).collect(),
+        }
     }
 
     /// Ids of the tokens that remain after truncation.
@@ -318,6 +396,25 @@ pub struct LocatedToken {
     /// Byte range in the text. `None` for the start token, and for the OOV token that replaces an
     /// empty text.
     pub span: Option<Range<usize>>,
+    /// A word outside the vocabulary, if the model reads its character n-grams.
+    pub unknown: Option<Box<str>>,
+}
+
+impl LocatedToken {
+    /// An OOV token that is not in the text.
+    const ABSENT: Self = Self { id: OOV, word: None, span: None, unknown: None };
+}
+
+/// Words of a text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EncodedWords {
+    /// Ids that the LSTM reads.
+    pub ids: Vec<u32>,
+    /// Hashes of the words of which n-grams consist (see [`word_hash`]).
+    pub hashes: Vec<u64>,
+    /// Words of the OOV ids, if the model reads their character n-grams; otherwise, and for an id that stands for no
+    /// word, empty.
+    pub unknown: Vec<Box<str>>,
 }
 
 /// Texts that one thread has encoded.
@@ -330,9 +427,31 @@ struct Chunk {
     /// Rows of the n-grams of all texts.
     ngrams: Vec<u32>,
     ngram_counts: Vec<usize>,
+    /// Ids of words outside the vocabulary that have character n-grams, numbered from the vocabulary size, and
+    /// the buckets of these.
+    unknown_ids: FxHashMap<Box<str>, u32>,
+    unknown: WordBuckets,
 }
 
 impl Chunk {
+    /// Returns the id of a word outside the vocabulary: OOV if it has no character n-grams.
+    fn unknown_id(&mut self, word: &str, ngrams: &VocabularyNgrams) -> u32 {
+        if let Some(id) = self.unknown_ids.get(word) {
+            return *id;
+        }
+        let mut buckets = Vec::new();
+        ngrams.ngrams.append(word, &mut buckets);
+        let id = match buckets[..] {
+            [] => OOV,
+            _ => {
+                self.unknown.push(&buckets);
+                (ngrams.known.len() + self.unknown.len() - 1) as u32
+            }
+        };
+        self.unknown_ids.insert(word.into(), id);
+        id
+    }
+
     /// Adds a text of another process.
     fn push_absent(&mut self, has_ngrams: bool) {
         self.lengths.push(0);
@@ -345,15 +464,32 @@ struct CorpusBuilder {
     writers: CorpusWriters,
     lengths: Vec<usize>,
     ngram_counts: Vec<usize>,
+    words: Option<WordsBuilder>,
+}
+
+/// Builds the words of a corpus from chunks.
+struct WordsBuilder {
+    words: CorpusWordsBuilder,
+    vocabulary_size: u32,
+    /// Ids of the words outside the vocabulary that chunks have numbered for themselves.
+    ids: FxHashMap<Box<str>, u32>,
 }
 
 impl CorpusBuilder {
-    fn new(writers: CorpusWriters) -> Self {
-        Self { writers, lengths: Vec::new(), ngram_counts: Vec::new() }
+    /// Starts a corpus. `unknown` are the words outside the vocabulary that are numbered already.
+    fn new(writers: CorpusWriters, encoder: &Encoder, unknown: WordBuckets) -> Self {
+        let words = encoder.character_ngrams.as_ref().map(|VocabularyNgrams { known, .. }| {
+            let words = CorpusWordsBuilder::new(known.clone(), unknown);
+            WordsBuilder { words, vocabulary_size: known.len() as u32, ids: FxHashMap::default() }
+        });
+        Self { writers, lengths: Vec::new(), ngram_counts: Vec::new(), words }
     }
 
-    fn add(&mut self, chunks: &[Chunk]) -> io::Result<()> {
+    fn add(&mut self, chunks: &mut [Chunk]) -> io::Result<()> {
         for chunk in chunks {
+            if let Some(words) = &mut self.words {
+                words.add(chunk);
+            }
             self.writers.tokens.push(&chunk.ids)?;
             self.writers.ngrams.push(&chunk.ngrams)?;
             self.lengths.extend(&chunk.lengths);
@@ -363,13 +499,42 @@ impl CorpusBuilder {
     }
 
     fn finish(self, encoder: &Encoder) -> io::Result<Corpus> {
-        let Self { writers, lengths, ngram_counts } = self;
+        let Self { writers, lengths, ngram_counts, words } = self;
         let mut corpus = Corpus::new(encoder.config.pad, encoder.config.max_length);
         corpus.set_tokens(writers.tokens.finish()?, &lengths);
         if encoder.ngrams.is_some() {
             corpus.set_ngrams(writers.ngrams.finish()?, &ngram_counts);
         }
+        if let Some(words) = words {
+            corpus.set_words(words.words.finish());
+        }
         Ok(corpus)
+    }
+}
+
+impl WordsBuilder {
+    /// Adds the texts of a chunk. Replaces the ids of its words outside the vocabulary by OOV.
+    fn add(&mut self, chunk: &mut Chunk) {
+        let numbered = std::mem::take(&mut chunk.unknown_ids).into_iter();
+        let numbered = numbered.filter(|(_, id)| *id != OOV);
+        let mut numbered: Vec<(u32, Box<str>)> = numbered.map(|(word, id)| (id, word)).collect();
+        numbered.sort_unstable();
+        let mut ids = Vec::with_capacity(numbered.len());
+        for (index, (_, word)) in numbered.into_iter().enumerate() {
+            let buckets = chunk.unknown.get(index);
+            ids.push(*self.ids.entry(word).or_insert_with(|| self.words.add_word(buckets)));
+        }
+        if !ids.is_empty() {
+            for id in chunk.ids.iter_mut().filter(|id| **id >= self.vocabulary_size) {
+                *id = ids[(*id - self.vocabulary_size) as usize];
+            }
+        }
+        let mut rest = &mut chunk.ids[..];
+        for length in &chunk.lengths {
+            let text;
+            (text, rest) = rest.split_at_mut(*length);
+            self.words.add_text(text);
+        }
     }
 }
 

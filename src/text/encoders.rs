@@ -8,7 +8,9 @@ use std::sync::Arc;
 use anyhow::{Context, bail, ensure};
 
 use super::word_counts::count_words;
-use super::{Corpus, Encoder, NgramIndex, TokenizedTexts, Vocabulary, vocabulary_file};
+use super::{
+    CharacterNgrams, Corpus, Encoder, NgramIndex, TokenizedTexts, Vocabulary, vocabulary_file,
+};
 use crate::config::{Input, Inputs, TextConfig, VocabularySource};
 use crate::subwords::Subwords;
 
@@ -50,7 +52,9 @@ impl Encoders {
     /// Creates encoders from a vocabulary and, if configured, an index of n-grams for each input.
     pub fn new(inputs: &Inputs, indices: Vec<(Vocabulary, Option<NgramIndex>)>) -> Self {
         let encoder = |(input, (words, ngrams)): (&Input, (Vocabulary, Option<NgramIndex>))| {
-            Encoder::new(&input.text, words).with_ngrams(ngrams)
+            let subwords = CharacterNgrams::new(&input.embedding.subwords);
+            let subwords = subwords.filter(|_| input.has_lstm());
+            Encoder::new(&input.text, words).with_ngrams(ngrams).with_character_ngrams(subwords)
         };
         let encoders = inputs.iter().zip(indices).map(encoder).collect();
         Self { encoders, columns: inputs.column_indices() }

@@ -1,7 +1,9 @@
 //! From text to ids: tokenizer, vocabulary, encoder and pre-trained word vectors. Data files and
 //! labels belong elsewhere.
 
+mod character_ngrams;
 mod corpus;
+mod corpus_words;
 mod encoder;
 mod encoders;
 mod essence;
@@ -18,8 +20,10 @@ pub mod vocabulary_file;
 mod word_counts;
 mod word_vectors;
 
+pub use character_ngrams::{CharacterNgrams, VocabularyNgrams, WordBuckets};
 pub use corpus::Corpus;
-pub use encoder::{CorpusWriters, Encoder, LocatedText, LocatedToken};
+pub use corpus_words::CorpusWords;
+pub use encoder::{CorpusWriters, EncodedWords, Encoder, LocatedText, LocatedToken};
 pub use encoders::{Encoders, KnownEncoders, join_columns, trained as trained_subwords};
 pub use essence::append_essence;
 pub use ids::{Ids, IdsWriter};
@@ -30,4 +34,7 @@ pub use tokenized_texts::{TokenizedTexts, TokenizedTextsBuilder};
 pub use tokenizer::Tokenizer;
 pub use unspaced::is_unspaced;
 pub use vocabulary::{FIRST_WORD, OOV, PAD, START, Vocabulary};
-pub use word_vectors::{Coverage, WordVectors, coverage, draw_missing, read_vectors};
+pub use word_vectors::{
+    Coverage, WordVectors, coverage, draw_missing, read_subwords, read_vectors, split_off_subwords,
+    subwords_path,
+};

@@ -2,10 +2,10 @@
 //! of a step belongs to the backends.
 
 mod diagnosis;
-mod head_fit;
 pub mod layer_rates;
 mod lbfgs;
 pub mod observers;
+mod output_fit;
 pub mod range_test;
 mod resume;
 pub mod schedule;

@@ -1,11 +1,11 @@
 //! Creates the parts of a run from its configuration: model, objective, weights, trainer and observers.
 
-use super::head_fit::{HeadFit, fit_head};
 use super::observers::{CheckpointWriter, Console, MetricsFiles, TensorBoard};
+use super::output_fit::{Fit, OutputFit, fit_output};
 use super::resume::Resume;
-use super::trainer::Trainer;
+use super::trainer::{FrozenModel, Trainer};
 use crate::backend::{Backend, LargestBatch, Learner, MemoryEstimate, is_average_state};
-use crate::config::{AutoNumber, BackendKind, CollectiveKind, NgramWeighting};
+use crate::config::{AutoNumber, BackendKind, CollectiveKind, Finetune, NgramWeighting};
 use crate::data::batch_plan::Bucketing;
 use crate::data::prepared::PreparedData;
 use crate::distributed::Collective;
@@ -63,16 +63,29 @@ fn transferred_weights(
     let Transfer { mut weights, report } = transfer(trained, data, starting)?;
     message(format!("from: {}", source.path.display()));
     report.iter().for_each(|line| message(format!("      {line}")));
-    if data.resolved.config.train.fit_head
-        && let Some(HeadFit { strength, validation_loss }) =
-            fit_head(data, &objective(data)?, &mut weights)?
-    {
-        message(format!(
-            "head: fitted to {} (L2 penalty {strength}, validation loss {validation_loss:.4})",
-            pluralize(data.train.len(), "example")
-        ));
+    if data.resolved.config.train.fit_head {
+        fit(data, &mut weights, false)?;
     }
     Ok(weights)
+}
+
+/// Fits the output layers of a model to convergence, and prints the result. The n-grams are among them if
+/// `with_ngrams`.
+fn fit(
+    data: &PreparedData,
+    weights: &mut [NamedTensor],
+    with_ngrams: bool,
+) -> anyhow::Result<OutputFit> {
+    let outcome = fit_output(data, &objective(data)?, weights, with_ngrams)?;
+    let examples = pluralize(data.train.len(), "example");
+    for (layer, fit) in [("head", outcome.head), ("n-grams", outcome.ngrams)] {
+        if let Some(Fit { strength, validation_loss }) = fit {
+            message(format!(
+                "{layer}: fitted to {examples} (L2 penalty {strength}, validation loss {validation_loss:.4})"
+            ));
+        }
+    }
+    Ok(outcome)
 }
 
 /// Draws the initial weights of a new run. Pre-trained word vectors replace the random embeddings of the
@@ -92,6 +105,11 @@ pub fn starting_weights(data: &PreparedData) -> anyhow::Result<Vec<NamedTensor>>
         }
         anyhow::Ok(())
     };
+    for (input, subwords) in inputs.iter().zip(&data.subword_vectors) {
+        if let Some(subwords) = subwords {
+            replace(parameters::subwords_name(input), &|_| Ok(subwords.clone()))?;
+        }
+    }
     for (input, vectors) in inputs.iter().zip(&data.vectors) {
         if let Some(vectors) = vectors {
             replace(parameters::embedding_name(input), &|_| Ok(vectors.values.clone()))?;
@@ -175,14 +193,16 @@ pub fn trainer<'a>(
     };
     collective.agree(check_memory(backend, data))?;
     let mut learner = collective.agree(new_learner(backend, data, beginning))?;
-    if !collective.is_alone() {
-        // Drawing the weights may round differently on another processor.
-        let mut weights = learner.weights();
-        collective.broadcast_arrays(weights.iter_mut().map(|tensor| &mut tensor.values[..]))?;
-        learner.load_weights(weights)?;
-    }
+    share_weights(&mut *learner, collective)?;
     let resume = collective.agree(resume(&mut *learner, data, beginning, has_best))?;
+    let frozen = collective.agree(frozen_model(&mut *learner, data, beginning))?;
+    if frozen.is_some() {
+        share_weights(&mut *learner, collective)?;
+    }
     let mut trainer = collective.agree(trainer_of(learner, data, beginning, resume))?;
+    if let Some(frozen) = frozen {
+        trainer.set_frozen_model(frozen);
+    }
     let mut arithmetic = backend.arithmetic();
     let is_exact = backend.kind() == BackendKind::Native
         && data.resolved.config.train.collective == CollectiveKind::Ordered;
@@ -192,6 +212,35 @@ pub fn trainer<'a>(
     trainer.set_arithmetic(arithmetic);
     trainer.set_collective(collective);
     Ok(trainer)
+}
+
+/// Gives all processes the weights of rank 0: drawing or fitting them may round differently on another processor.
+fn share_weights(learner: &mut dyn Learner, collective: &dyn Collective) -> anyhow::Result<()> {
+    if collective.is_alone() {
+        return Ok(());
+    }
+    let mut weights = learner.weights();
+    collective.broadcast_arrays(weights.iter_mut().map(|tensor| &mut tensor.values[..]))?;
+    learner.load_weights(weights)
+}
+
+/// Fits the output layers of the model from which a run begins, and gives them to the learner, if
+/// `train.finetune` uses that model as it is.
+fn frozen_model(
+    learner: &mut dyn Learner,
+    data: &PreparedData,
+    beginning: Beginning,
+) -> anyhow::Result<Option<FrozenModel>> {
+    let finetune = data.resolved.config.train.finetune;
+    if finetune == Finetune::Full || !matches!(beginning, Beginning::From(_)) {
+        return Ok(None);
+    }
+    let start = learner.weights();
+    let mut fitted = start.clone();
+    let OutputFit { train_loss, correct, .. } = fit(data, &mut fitted, true)?;
+    learner.load_weights(fitted)?;
+    let next_weights = (finetune == Finetune::Auto).then_some(start);
+    Ok(Some(FrozenModel { train_loss, correct, next_weights }))
 }
 
 /// Loads the state of the run that resumes; `None` if a run begins.

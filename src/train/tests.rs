@@ -56,6 +56,9 @@ impl Learner for DeferredStats {
     fn gradients(&self) -> Vec<NamedTensor> {
         self.0.gradients()
     }
+    fn use_raw_weights(&mut self) {
+        self.0.use_raw_weights();
+    }
     fn start_averaging(&mut self) {
         self.0.start_averaging();
     }

@@ -56,6 +56,8 @@ pub struct Trainer<'a> {
     has_resumed: bool,
     /// The weights of the best validation are missing.
     lost_best: bool,
+    /// A model that is validated before the first step.
+    frozen: Option<FrozenModel>,
     objective: Objective,
     notes: Vec<String>,
     /// Steps that are done, but whose measurements have not been read yet.
@@ -64,6 +66,16 @@ pub struct Trainer<'a> {
     pending_since: Instant,
     /// A process of the group has received a signal.
     stop_requested: bool,
+}
+
+/// A model of which only the output layers have been fitted.
+pub struct FrozenModel {
+    /// Mean loss of the training examples.
+    pub train_loss: f64,
+    /// Number of training examples that it predicts correctly.
+    pub correct: u64,
+    /// Weights with which the training of all layers begins; `None` if there is none.
+    pub next_weights: Option<Vec<NamedTensor>>,
 }
 
 /// Outcome of training.
@@ -155,6 +167,7 @@ impl<'a> Trainer<'a> {
             progress,
             has_resumed,
             lost_best,
+            frozen: None,
             pending: Vec::new(),
             pending_since: Instant::now(),
         })
@@ -183,6 +196,11 @@ impl<'a> Trainer<'a> {
             );
         }
         self.progress.source = Some(source);
+    }
+
+    /// Sets a frozen model, whose weights the learner has. It is validated before the first step.
+    pub fn set_frozen_model(&mut self, frozen: FrozenModel) {
+        self.frozen = Some(frozen);
     }
 
     /// Records what the rounding of the run depends on, and notes a change of it.
@@ -235,6 +253,9 @@ impl<'a> Trainer<'a> {
         if self.lost_best {
             self.replace_best()?;
         }
+        if let Some(frozen) = self.frozen.take() {
+            self.validate_frozen(frozen)?;
+        }
         if self.progress.source.is_some() && self.progress.step == 0 {
             self.save(CheckpointKind::Last)?;
         }
@@ -249,6 +270,15 @@ impl<'a> Trainer<'a> {
             }
         }
         self.finish().map(|outcome| Ending::Finished(Box::new(outcome)))
+    }
+
+    /// Validates a frozen model, which the best validation of the training is compared with.
+    fn validate_frozen(&mut self, frozen: FrozenModel) -> anyhow::Result<()> {
+        let FrozenModel { train_loss, correct, next_weights } = frozen;
+        self.progress.meter.add(train_loss, correct, self.data.train.len() as u64);
+        self.validate()?;
+        self.learner.use_raw_weights();
+        next_weights.map_or(Ok(()), |weights| self.learner.load_weights(weights))
     }
 
     /// Makes the current weights those of the best validation, because the latter have been deleted.
@@ -439,7 +469,7 @@ impl<'a> Trainer<'a> {
 
     /// Returns true if a validation is due. One always follows the last step.
     fn validation_due(&self, end_of_epoch: bool) -> bool {
-        self.progress.epoch >= self.config.epochs
+        self.progress.epoch >= self.config.epoch_limit()
             || self.config.validate_every.due(self.progress.step, end_of_epoch)
     }
 

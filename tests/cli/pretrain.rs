@@ -246,6 +246,29 @@ fn one_command_runs_all_stages() {
     let printed = stderr(&dir.train("--resume run"));
     assert!(printed.contains("it starts from the beginning"), "{printed}");
     assert_eq!((dir.read("run/config.yaml"), dir.metrics("run")), (config, before));
+    // Once the classifier has started, they are what they are.
+    let fault = "pretrain.vectors.epochs: the stages of the run are done";
+    let line = "train --resume run --set train.epochs=3 --set pretrain.vectors.epochs=3";
+    assert_fails(dir.lstmtext(line), 2, &[fault]);
+    // Before, stages whose inputs have changed run again.
+    for name in ["best", "last"] {
+        fs::remove_dir_all(dir.path(&format!("run/{name}"))).unwrap();
+    }
+    let vectors = dir.bytes("run/vectors.npy");
+    let printed = stderr(&dir.train("--resume run --set pretrain.vectors.epochs=3"));
+    for stage in ["vectors", "language_model"] {
+        let part = format!(
+            "stage {stage}: runs again, because its inputs have changed: pretrain.vectors.epochs"
+        );
+        assert!(printed.contains(&part), "{printed}");
+    }
+    assert_ne!(dir.bytes("run/vectors.npy"), vectors);
+    fs::write(dir.path("more.txt"), "neg1 n1 n2\n".repeat(300)).unwrap();
+    for name in ["best", "last"] {
+        fs::remove_dir_all(dir.path(&format!("run/{name}"))).unwrap();
+    }
+    let printed = stderr(&dir.train("--resume run"));
+    assert!(printed.contains("inputs have changed: data.unlabelled"), "{printed}");
 }
 
 #[test]
@@ -264,6 +287,63 @@ fn an_interrupted_stage_is_resumed() {
         assert!(read("whole") == read("stopped"), "{run}");
     }
     assert_eq!(dir.metrics("whole"), dir.metrics("stopped"));
+}
+
+/// Returns the lines of the metrics of a run.
+fn metrics(dir: &TestDir, run: &str) -> Vec<String> {
+    let text = fs::read_to_string(dir.path(run).join("metrics.jsonl")).unwrap();
+    text.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_frozen_language_model_is_an_alternative_to_a_fine_tuned_one() {
+    let dir = with_texts().file("train.csv", csv(&examples(&["neg", "pos"], 80, 1)));
+    let dir = dir.file("small.yaml", SMALL.replace(", test: test.csv", ""));
+    dir.lstmtext(&format!("pretrain texts.txt --out lm {MODEL}")).assert().success();
+    let set = "--set model.lstm.units=16 --set model.lstm.bidirectional=true \
+               --set model.ngrams.sizes=[1] --set train.average.method=ema --set train.epochs=2";
+    for separate in [false, true] {
+        let train = |finetune: &str, out: &str| {
+            let line = format!(
+                "small.yaml --from lm --out {out} {set} --set train.finetune={finetune} \
+                 --set train.separate_branches={separate}"
+            );
+            stderr(&dir.train(&line))
+        };
+        let name = |name: &str| format!("{name}_{separate}");
+        let printed = train("frozen", &name("frozen"));
+        for part in
+            ["head: fitted to ", "n-grams: fitted to ", "only the output layers were fitted"]
+        {
+            assert!(printed.contains(part), "{part:?} is not in: {printed}");
+        }
+        let frozen = metrics(&dir, &name("frozen"));
+        assert_eq!(frozen.len(), 1);
+        assert!(frozen[0].contains(r#""epoch":0,"step":0"#), "{frozen:?}");
+        // The training of all layers is the same as without the frozen model.
+        train("full", &name("full"));
+        train("auto", &name("auto"));
+        let auto = metrics(&dir, &name("auto"));
+        assert_eq!(auto[0], frozen[0]);
+        assert_eq!(auto[1..], metrics(&dir, &name("full")));
+        for run in ["frozen", "auto"] {
+            let run = name(run);
+            dir.lstmtext(&format!("evaluate {run} --file train.csv")).assert().success();
+            dir.lstmtext(&format!("plot {run}")).assert().success();
+        }
+    }
+    let listed = stdout(&dir.lstmtext("runs .").assert().success());
+    assert!(listed.contains("frozen_true"), "{listed}");
+    // A run that is killed before the state with which training begins is saved starts over.
+    let (run, before) = (dir.path("frozen_true"), metrics(&dir, "frozen_true"));
+    fs::remove_dir_all(run.join("last")).unwrap();
+    fs::remove_file(run.join("summary.json")).unwrap();
+    let printed = stderr(&dir.train("--resume frozen_true"));
+    assert!(printed.contains("starts from the beginning"), "{printed}");
+    assert_eq!(metrics(&dir, "frozen_true"), before);
+    dir.train("--resume auto_true --set train.epochs=3");
+    let fault = "train.finetune: needs a trained model";
+    assert_fails(dir.lstmtext("train small.yaml --set train.finetune=auto"), 2, &[fault]);
 }
 
 /// Such settings are wrong in a configuration without a model to start from, as that of the language model is.

@@ -33,8 +33,12 @@ struct DeviceCorpus {
 
 impl DeviceDataset {
     /// Copies a data set to a device with `memory` bytes. Returns `None` if the data set takes more
-    /// than a quarter of them, or if the device runs out of memory.
+    /// than a quarter of them, if the device runs out of memory, or if words have character n-grams, which the host
+    /// collects.
     pub fn try_new(data: &Dataset, device: Device, memory: u64) -> Option<Self> {
+        if data.inputs.iter().any(|corpus| corpus.words().is_some()) {
+            return None;
+        }
         // Other programs may use the memory.
         Self::fits(data, memory).then(|| unless_out_of_memory(|| Self::new(data, device))).flatten()
     }
@@ -99,6 +103,7 @@ impl DeviceCorpus {
         PaddedTexts {
             // Filling with a scalar avoids copying a tensor to the device.
             ids: ids.masked_fill(&mask.logical_not(), i64::from(PAD)),
+            words: None,
             padding: Padding::new(lengths, time_steps, self.pad),
         }
     }

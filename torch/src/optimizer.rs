@@ -60,10 +60,15 @@ impl Optimizer {
     }
 
     /// Computes the gradients of `loss` for every weight, in the order of the weights, and for other
-    /// tensors.
+    /// tensors. They are 0 for those that the loss does not depend on.
     pub fn gradients_and(&self, loss: &Tensor, others: &[Tensor]) -> (Vec<Tensor>, Vec<Tensor>) {
         let tensors: Vec<&Tensor> = self.weights.iter().chain(others).collect();
-        let mut gradients = Tensor::run_backward(&[loss], &tensors, false, false);
+        let gradients = Tensor::run_backward(&[loss], &tensors, false, false);
+        let or_zero = |(gradient, tensor): (Tensor, &&Tensor)| match gradient.defined() {
+            true => gradient,
+            false => tensor.zeros_like(),
+        };
+        let mut gradients: Vec<Tensor> = gradients.into_iter().zip(&tensors).map(or_zero).collect();
         let others = gradients.split_off(self.weights.len());
         (gradients, others)
     }

@@ -73,6 +73,12 @@ impl NativeInference {
         self.network.states(input, corpus, example)
     }
 
+    /// Returns the vector of each word of the only text of a corpus of input `input`, [T, E], after those of its
+    /// padding in front.
+    pub fn vectors_of_text(&self, input: usize, corpus: &Corpus) -> Vec<f32> {
+        self.network.vectors_of_text(input, corpus, 0)
+    }
+
     /// Returns the pooled features of the examples of several batches, [B, D] each.
     pub fn features_of_batches(&self, inputs: &[Corpus], batches: &[&[u32]]) -> Vec<Vec<f32>> {
         self.of_batches(inputs, batches, |batch| self.network.features_of(batch))
@@ -253,10 +259,8 @@ impl Learner for NativeLearner {
 
     fn compute_gradients(&mut self, batch: &PreparedBatch) -> anyhow::Result<()> {
         let NativeBatch { sharded, dropout, frequencies, .. } = batch.get()?;
+        self.use_raw_weights();
         let network = &mut self.inference.network;
-        if self.average.as_mut().is_some_and(|average| average.swap_out(network.weights_mut())) {
-            network.pack();
-        }
         let normalization =
             frequencies.as_ref().map(|frequencies| network.normalization(frequencies));
         let perturbation = |epsilon: Option<f64>, weight: f64| {
@@ -393,6 +397,13 @@ impl Learner for NativeLearner {
     fn use_averages(&mut self) {
         let network = &mut self.inference.network;
         if self.average.as_mut().is_some_and(|average| average.swap_in(network.weights_mut())) {
+            network.pack();
+        }
+    }
+
+    fn use_raw_weights(&mut self) {
+        let network = &mut self.inference.network;
+        if self.average.as_mut().is_some_and(|average| average.swap_out(network.weights_mut())) {
             network.pack();
         }
     }

@@ -19,6 +19,7 @@ mod row_numbers;
 mod shard_sum;
 mod shard_tree;
 mod sharding;
+mod subwords;
 mod update;
 mod weight;
 

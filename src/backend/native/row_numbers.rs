@@ -14,6 +14,13 @@ impl RowNumbers {
         Self { round: 0, last_seen: vec![(0, 0); vocabulary_size] }
     }
 
+    /// Makes room for words below `count`.
+    pub fn reserve(&mut self, count: usize) {
+        if count > self.last_seen.len() {
+            self.last_seen.resize(count, (0, 0));
+        }
+    }
+
     /// Starts over from 0.
     pub fn reset(&mut self) {
         self.round = self.round.wrapping_add(1);

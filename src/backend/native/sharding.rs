@@ -7,12 +7,13 @@ use super::dropout::{Dropout, Position};
 use super::ngrams::BatchNgrams;
 use super::row_numbers::{RowNumbers, sort_words};
 use super::shard_tree::shards_of;
+use super::subwords::BatchSubwords;
 use crate::backend::kernel::Layout;
 use crate::config::{Input, Inputs, PadSide};
 use crate::data::Targets;
 use crate::distributed::Worker;
 use crate::objective::LossFunction;
-use crate::text::{Corpus, PAD};
+use crate::text::{Corpus, CorpusWords, PAD, WordBuckets};
 
 /// Number of texts that a layer processes together.
 pub const BLOCK: usize = 12;
@@ -36,6 +37,9 @@ pub struct ShardedBatch {
     pub shared_padding: Vec<Option<ShardTexts>>,
     /// For each input, the distinct words of all shards, sorted.
     pub words: Vec<Vec<u32>>,
+    /// For each input, the character n-grams of these words; `None` without these, or if the batch is not for
+    /// training.
+    pub subwords: Vec<Option<BatchSubwords>>,
     /// For each input, its n-grams.
     pub ngrams: Vec<BatchNgrams>,
     /// Number of examples.
@@ -65,8 +69,11 @@ pub struct Shard {
 /// Texts of one input in a shard.
 #[derive(Default)]
 pub struct ShardTexts {
-    /// Distinct words. The word table has a row for each, and a last row of zeros.
+    /// Distinct words. The word table has a row for each, and a last row of zeros. With character n-grams, words
+    /// outside the vocabulary have ids from the vocabulary size on.
     pub words: Vec<u32>,
+    /// Buckets of the character n-grams of each of these words; `None` without these.
+    pub buckets: Option<WordBuckets>,
     /// Index of each word in [`ShardedBatch::words`].
     pub union_rows: Vec<u32>,
     /// Texts of each block.
@@ -158,6 +165,7 @@ impl BatchSharder {
             has_others: *worker != Worker::ALONE,
             shared_padding: Vec::new(),
             words: Vec::new(),
+            subwords: Vec::new(),
             ngrams: Vec::new(),
             examples: examples.len(),
         };
@@ -187,31 +195,28 @@ impl BatchSharder {
             }
             if !input.has_lstm() {
                 batch.words.push(Vec::new());
+                batch.subwords.push(None);
                 batch.shared_padding.push(None);
                 let shards = batch.shards.iter_mut();
                 shards.for_each(|shard| shard.inputs.push(ShardTexts::default()));
                 continue;
             }
             let row_numbers = &mut row_numbers[input_index];
+            row_numbers.reserve(corpus.words().map_or(0, CorpusWords::len));
             let share = shares_padding(input, dropout);
             let mut padding_steps = 0;
             for (index, shard) in batch.shards.iter_mut().enumerate() {
                 row_numbers.reset();
-                let mut texts = ShardTexts {
-                    words: Vec::new(),
-                    union_rows: Vec::new(),
-                    blocks: Vec::new(),
-                    shared_padding: 0,
-                };
+                let mut texts = ShardTexts::default();
                 if !own.contains(&index) {
                     // Another process computes the shard; its words are in the sum of all.
                     for position in &shard.positions {
                         let example = examples[*position as usize];
                         let steps = text_steps(input, corpus, example, share);
                         padding_steps = padding_steps.max(steps.shared_padding);
-                        let (text, padding) = (corpus.text(example as usize), steps.padding);
+                        let text = (corpus, example, steps.padding);
                         let at = (input_index, *position);
-                        for_each_word(input, (text, padding), at, dropout, |_, word| {
+                        for_each_word(input, text, at, dropout, |_, word| {
                             if let Some(word) = word {
                                 row_numbers.get_or_add(word, &mut texts.words);
                             }
@@ -231,6 +236,7 @@ impl BatchSharder {
                     padding_steps = padding_steps.max(longest.unwrap_or(0));
                     texts.blocks.push(block);
                 }
+                texts.buckets = word_buckets(corpus, &texts.words);
                 let zeros = texts.words.len() as u32;
                 for block in &mut texts.blocks {
                     for row in &mut block.word_rows {
@@ -242,7 +248,7 @@ impl BatchSharder {
             let without_texts =
                 batch.without_texts.iter_mut().filter_map(|shard| shard.inputs.last_mut());
             without_texts.for_each(|texts| texts.shared_padding = padding_steps);
-            let mut padding = (padding_steps > 0).then(|| padding_texts(padding_steps));
+            let mut padding = (padding_steps > 0).then(|| padding_texts(padding_steps, corpus));
             row_numbers.reset();
             let mut words = Vec::new();
             let shards = batch.shards.iter_mut().filter_map(|shard| shard.inputs.last_mut());
@@ -259,6 +265,8 @@ impl BatchSharder {
             for texts in &mut all {
                 texts.union_rows.iter_mut().for_each(|row| *row = ranks[*row as usize]);
             }
+            let of_corpus = corpus.words().filter(|_| is_training);
+            batch.subwords.push(of_corpus.map(|of_corpus| BatchSubwords::new(of_corpus, &words)));
             batch.words.push(words);
             batch.shared_padding.push(padding);
         }
@@ -279,7 +287,16 @@ pub fn single_text(input_index: usize, input: &Input, corpus: &Corpus, example: 
     };
     let block = sequence_block(input_index, input, (corpus, &[example], &[0]), None, false, row_of);
     let union_rows = (0..words.len() as u32).collect();
-    ShardTexts { words, union_rows, blocks: vec![block], shared_padding: 0 }
+    let buckets = word_buckets(corpus, &words);
+    ShardTexts { words, buckets, union_rows, blocks: vec![block], shared_padding: 0 }
+}
+
+/// Returns the buckets of the character n-grams of some words; `None` if the model does not read these.
+fn word_buckets(corpus: &Corpus, words: &[u32]) -> Option<WordBuckets> {
+    let of_corpus = corpus.words()?;
+    let mut buckets = WordBuckets::default();
+    words.iter().for_each(|word| buckets.push(of_corpus.buckets(*word)));
+    Some(buckets)
 }
 
 /// Returns true if the states of padding in front are computed once for all texts. The LSTM must be
@@ -360,14 +377,11 @@ fn sequence_block(
     let padding: Vec<usize> = order.iter().map(|example| all[*example].padding).collect();
     let shared_padding = order.iter().map(|example| all[*example].shared_padding).collect();
     let layout = Layout::new(&lengths);
-    let texts: Vec<&[u32]> = order
-        .iter()
-        .map(|example| corpus.text(examples[positions[*example] as usize] as usize))
-        .collect();
     let mut word_rows = vec![0; layout.tokens()];
-    for (row, text) in texts.iter().enumerate() {
-        let at = (input_index, positions[order[row]]);
-        for_each_word(input, (text, padding[row]), at, dropout, |step, word| {
+    for (row, example) in order.iter().enumerate() {
+        let at = (input_index, positions[*example]);
+        let text = (corpus, examples[positions[*example] as usize], padding[row]);
+        for_each_word(input, text, at, dropout, |step, word| {
             word_rows[layout.offset(step) + row] = word.map_or(DROPPED, &mut row_of);
         });
     }
@@ -383,26 +397,27 @@ fn sequence_block(
     SequenceBlock { order, lengths, padding, shared_padding, layout, word_rows, reversed }
 }
 
-/// Calls `visit` with each step of a text and its word, after this number of steps of padding; `None` is a word that
-/// `dropout` removes. The text is that of an input and of a position in the batch.
+/// Calls `visit` with each step of the text of an example and its word, after this number of steps of padding; `None`
+/// is a word that `dropout` removes. The text is that of an input and of a position in the batch.
 fn for_each_word(
     input: &Input,
-    (text, padding): (&[u32], usize),
+    (corpus, example, padding): (&Corpus, u32, usize),
     (input_index, position): (usize, u32),
     dropout: Option<&Dropout>,
     mut visit: impl FnMut(usize, Option<u32>),
 ) {
     let rate = input.embedding.word_dropout;
     let dropout = dropout.filter(|_| rate > 0.0);
-    for (step, word) in std::iter::repeat_n(&PAD, padding).chain(text).enumerate() {
+    let words = corpus.word_ids(example as usize);
+    for (step, word) in std::iter::repeat_n(PAD, padding).chain(words).enumerate() {
         let position = Position { input: input_index, example: position, step };
         let keeps = dropout.is_none_or(|dropout| dropout.keeps_word(position, rate));
-        visit(step, keeps.then_some(*word));
+        visit(step, keeps.then_some(word));
     }
 }
 
 /// Builds the shared padding: a block of one text of PAD ids.
-fn padding_texts(length: usize) -> ShardTexts {
+fn padding_texts(length: usize, corpus: &Corpus) -> ShardTexts {
     let block = SequenceBlock {
         order: vec![0],
         lengths: vec![length],
@@ -412,8 +427,9 @@ fn padding_texts(length: usize) -> ShardTexts {
         word_rows: vec![0; length],
         reversed: Vec::new(),
     };
-    let union_rows = Vec::new();
-    ShardTexts { words: vec![PAD], union_rows, blocks: vec![block], shared_padding: 0 }
+    let (words, union_rows) = (vec![PAD], Vec::new());
+    let buckets = word_buckets(corpus, &words);
+    ShardTexts { words, buckets, union_rows, blocks: vec![block], shared_padding: 0 }
 }
 
 #[cfg(test)]

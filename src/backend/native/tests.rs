@@ -13,6 +13,8 @@ use crate::objective::Objective;
 use crate::text::{Corpus, Ids};
 
 mod processes;
+mod separate_branches;
+mod subwords;
 
 fn parse(yaml: &str) -> Config {
     config::parse_plain(&format!("data: {{train: x}}\n{yaml}")).config

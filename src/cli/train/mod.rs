@@ -4,6 +4,7 @@ mod arguments;
 mod description;
 mod resumption;
 mod session;
+mod stage_inputs;
 mod stages;
 
 use std::path::Path;

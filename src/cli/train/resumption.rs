@@ -58,6 +58,10 @@ pub fn latest_checkpoint(
             Checkpoint::open_with(&path, overrides)?;
         }
         let step = progress?.step;
+        // A frozen model, whose run was killed before it saved the state with which training begins.
+        if step == 0 && path == run.best() && latest.is_none() && !run.has_summary() {
+            continue;
+        }
         if latest.as_ref().is_none_or(|(other, _)| step > *other) {
             latest = Some((step, path));
         }

@@ -332,6 +332,8 @@ impl<'a> Session<'a> {
         let Some(checkpoint) = checkpoint else {
             return self.start_over(&run, backend);
         };
+        let checked = stages::check_resumed(&checkpoint.resolved.config, self.overrides);
+        collective.agree(checked.map_err(Into::into))?;
         let progress = checkpoint.progress()?;
         let reason = progress.stop_reason(&checkpoint.resolved.config.train);
         let finished = reason.zip(run.summary()).filter(|_| is_checkpoint(&run.best()));

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde_yaml::Value;
 
+use super::stage_inputs::{StageInputs, inputs_of};
 use crate::cli::arguments::ComputeArgs;
 use crate::cli::language_model_run::{self, start_backend};
 use crate::cli::pretrain::language_model_overrides;
 use crate::cli::vectors::learn_to_file;
 use crate::config::{self, Config, ConfigError, Override, Resolved, Stage, VocabularySource};
+use crate::output::format::join_names;
 use crate::output::message;
 use crate::pretrain::language_model::{self, Ending};
 use crate::run::checkpoint::is_checkpoint;
@@ -46,20 +48,30 @@ impl StageRunner<'_> {
                 language_model::check(input)?;
             }
         }
+        let mut inputs = StageInputs::read(run.path())?;
+        // Those of the configuration, without the results of stages.
+        let [of_vectors, of_language_model] =
+            [Stage::Vectors, Stage::LanguageModel].map(|stage| inputs_of(stage, resolved));
         if stages.has(Stage::Vectors) {
             let path = run.path().join(VECTORS);
-            if path.exists() {
+            let is_changed = has_changed(&inputs, Stage::Vectors, &of_vectors);
+            if path.exists() && !is_changed {
                 message(format!("stage vectors: {} is done", path.display()));
             } else {
                 message("stage vectors:");
                 if let Some(signal) = learn_to_file(&resolved.config, &path, self.interrupt)? {
                     return Ok(Some(signal));
                 }
+                inputs.record(run.path(), Stage::Vectors, of_vectors)?;
             }
             *resolved = with_path(resolved, "model.embedding.vectors", &path)?;
         }
         if stages.has(Stage::LanguageModel) {
             let of_stage = RunDirectory::open(&run.path().join(LANGUAGE_MODEL));
+            if has_changed(&inputs, Stage::LanguageModel, &of_language_model) {
+                remove(of_stage.path())?;
+            }
+            inputs.record(run.path(), Stage::LanguageModel, of_language_model)?;
             if let Some(signal) = self.train_language_model(resolved, &of_stage)? {
                 return Ok(Some(signal));
             }
@@ -89,10 +101,7 @@ impl StageRunner<'_> {
             let resolved = with(resolved, &fixed)?;
             let backend = start_backend(&resolved.config, self.compute)?;
             // A killed process may have left files, but no checkpoint.
-            if run.path().exists() {
-                std::fs::remove_dir_all(run.path())
-                    .with_context(|| format!("cannot remove \"{}\"", run.path().display()))?;
-            }
+            remove(run.path())?;
             let new = NewRun::lock(run.path())?;
             language_model_run::start(&resolved, new, &backend, self.interrupt)?
         } else {
@@ -102,6 +111,40 @@ impl StageRunner<'_> {
             Ending::Finished(_) => None,
             Ending::Interrupted(signal) => Some(signal),
         })
+    }
+}
+
+/// Returns true if the inputs of a stage have changed since its results were made, and prints what has.
+fn has_changed(before: &StageInputs, stage: Stage, inputs: &[String]) -> bool {
+    let changes = before.changes(stage, inputs);
+    if !changes.is_empty() {
+        let (stage, changes) = (stage.as_str(), join_names(&changes));
+        message(format!("stage {stage}: runs again, because its inputs have changed: {changes}"));
+    }
+    !changes.is_empty()
+}
+
+/// Removes a directory if it exists.
+fn remove(path: &Path) -> anyhow::Result<()> {
+    match path.exists() {
+        true => std::fs::remove_dir_all(path)
+            .with_context(|| format!("cannot remove \"{}\"", path.display())),
+        false => Ok(()),
+    }
+}
+
+/// Checks that a run whose classifier has begun keeps the settings of its stages.
+///
+/// # Errors
+/// Returns an error that names the first setting that is to change.
+pub fn check_resumed(config: &Config, overrides: &[Override]) -> Result<(), ConfigError> {
+    let changed =
+        overrides.iter().map(Override::field).find(|field| field.starts_with("pretrain."));
+    match changed.filter(|_| !config.pretrain.stages.is_empty()) {
+        Some(field) => Err(ConfigError::new(format!(
+            "{field}: the stages of the run are done, and the classifier has started from them; start a new run"
+        ))),
+        None => Ok(()),
     }
 }
 

@@ -39,7 +39,8 @@ per line in .txt, or a column of a table. Labels are ignored. The settings are t
 and pretrain.vectors.
 
 A .vec or .txt file, also as .gz, has the text format of word2vec and fastText. With an .npy file, the words are in \
-a .txt file of the same name.";
+a .txt file of the same name, and with model.embedding.subwords the vectors of character n-grams in a \
+.subwords-3-6.npy file.";
 
 const MESSAGES: Messages = Messages {
     first: "\nstopping; no vectors are written\n",
@@ -63,9 +64,10 @@ pub struct VectorsArgs {
 
 /// Runs the command.
 pub fn run(args: VectorsArgs) -> anyhow::Result<u8> {
-    let file = VectorsFile::new(&args.to)?;
+    VectorsFile::new(&args.to, None)?;
     threads::set_count(args.threads)?;
     let config = args.texts.load(&[])?.config;
+    let file = VectorsFile::new(&args.to, Some(&config.inputs[0].embedding.subwords))?;
     let sources = &args.texts.paths;
     for (output, source) in
         file.paths().flat_map(|path| sources.iter().map(move |source| (path, source)))
@@ -96,7 +98,7 @@ pub fn learn_to_file(
     path: &Path,
     interrupt: &Interrupt,
 ) -> anyhow::Result<Option<i32>> {
-    let file = VectorsFile::new(path)?;
+    let file = VectorsFile::new(path, Some(&config.inputs[0].embedding.subwords))?;
     learn(config, &read_texts(config)?, &file, path, interrupt)
 }
 
@@ -115,8 +117,9 @@ fn learn(
     interrupt: &Interrupt,
 ) -> anyhow::Result<Option<i32>> {
     let (settings, size) = (&config.pretrain.vectors, config.inputs[0].embedding.size);
-    let learning =
-        VectorLearning { settings, size, seed: config.train.seed, threads: threads::count() };
+    let subwords = &config.inputs[0].embedding.subwords;
+    let (seed, threads) = (config.train.seed, threads::count());
+    let learning = VectorLearning { settings, subwords, size, seed, threads };
     message(format!(
         "{}, {}; {} words of dimension {size}, {}, {}",
         pluralize(texts.texts(), "text"),
@@ -137,7 +140,7 @@ fn learn(
     console.finish();
     let Some(learned) = learned? else { return Ok(interrupt.signal()) };
     let elapsed = started.elapsed();
-    let words = file.write(texts.encoder.vocabulary().words(), &learned.vectors)?;
+    let words = file.write(texts.encoder.vocabulary().words(), &learned)?;
     let tokens = learned.tokens as f64 * settings.epochs as f64;
     message(format!(
         "{}: {} of dimension {size}; {} in {}, {} tokens/s, loss {:.4}",

@@ -10,7 +10,7 @@ use super::pooling::{Pooling, Poolings};
 use super::text::TextConfig;
 use crate::config::fields::{Collector, Fault, Field, SectionReader, found, section, switch};
 use crate::config::suggestions::unknown_field;
-use crate::config::types::{Column, Columns};
+use crate::config::types::{Column, Columns, SubwordSizes};
 use crate::config::value::{FieldValue, Range};
 
 /// Maximum number of inputs.
@@ -159,10 +159,14 @@ impl Inputs {
         Some(inputs)
     }
 
-    /// Returns a copy of the inputs in which all embeddings are trainable, so that they get gradients.
-    pub fn with_trainable_embeddings(&self) -> Self {
+    /// Returns a copy of the inputs in which all embeddings are trainable, so that they get gradients, and have no
+    /// character n-grams.
+    pub fn with_plain_embeddings(&self) -> Self {
         let mut inputs = self.clone();
-        inputs.list.iter_mut().for_each(|input| input.embedding.trainable = true);
+        for input in &mut inputs.list {
+            input.embedding.trainable = true;
+            input.embedding.subwords.sizes = SubwordSizes(None);
+        }
         inputs
     }
 

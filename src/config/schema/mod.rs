@@ -18,7 +18,7 @@ pub(super) use inputs::input_fields;
 pub use inputs::{Input, Inputs};
 pub use model::{
     Activation, EmbeddingConfig, EmbeddingInitialization, HeadConfig, Initialization, LstmConfig,
-    ModelConfig, NgramWeighting, NgramsConfig,
+    ModelConfig, NgramWeighting, NgramsConfig, SubwordsConfig,
 };
 pub use pooling::{Pooling, Poolings};
 pub use pretrain::{
@@ -27,7 +27,7 @@ pub use pretrain::{
 pub use text::{PadSide, TextConfig, TokenizerKind, TokenizerSetting, Truncate};
 pub use train::{
     AdadeltaConfig, AdamConfig, AdversarialConfig, AverageConfig, AverageMethod, CollectiveKind,
-    DistillationConfig, EarlyStoppingConfig, LossKind, OptimizerKind, RmspropConfig,
+    DistillationConfig, EarlyStoppingConfig, Finetune, LossKind, OptimizerKind, RmspropConfig,
     ScheduleConfig, ScheduleKind, SgdConfig, TensorboardConfig, TrainConfig, UnfreezeConfig,
     VirtualAdversarialConfig,
 };

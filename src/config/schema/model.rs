@@ -6,7 +6,7 @@ use super::Config;
 use super::data::Labelling;
 use super::pooling::{Pooling, Poolings};
 use crate::config::fields::section;
-use crate::config::types::NgramSizes;
+use crate::config::types::{NgramSizes, SubwordSizes};
 use crate::config::value::{at_least, between, choice};
 
 section! {
@@ -52,6 +52,28 @@ section! {
         initialization: EmbeddingInitialization = EmbeddingInitialization::Auto;
         /// Update the word vectors during training. false: freeze them.
         trainable: bool = true;
+        /// Character n-grams of the words (fastText, Bojanowski et al. 2017), so that words outside the
+        /// vocabulary and misspelt words have vectors, too. The vector of a word is the mean of its own
+        /// and those of its n-grams. null: none.
+        subwords: SubwordsConfig;
+    }
+}
+
+section! {
+    /// Character n-grams of the words. Each is hashed to one of the buckets, which have a vector each.
+    pub struct SubwordsConfig {
+        /// Lengths of the shortest and the longest n-grams in characters, such as [3, 6]; < and > stand
+        /// around a word. []: no n-grams, as subwords: null.
+        sizes: SubwordSizes = SubwordSizes::default();
+        /// Number of buckets. N-grams in the same bucket share a vector.
+        buckets: usize = 100_000, between(1.0, 1e9);
+    }
+}
+
+impl SubwordsConfig {
+    /// Returns true if words have character n-grams.
+    pub fn is_on(&self) -> bool {
+        self.sizes.0.is_some()
     }
 }
 

@@ -56,10 +56,14 @@ section! {
         /// n-grams and labels are matched by name, new ones are initialized, and the optimizer starts
         /// anew. train --from sets this field. null: random weights.
         from: Option<PathBuf> = None;
-        /// Fit the head before training: logistic regression on the pooled states that the model in
-        /// train.from computes for the training texts, with an L2 penalty whose strength has the lowest
-        /// validation loss (linear probing). With freeze: [embedding, lstm.0, head], only n-grams are then
-        /// trained, which suits few examples; without it, all layers are (Kumar et al. 2022).
+        /// Use of the model in train.from. full: train all layers that are not frozen. frozen: keep the embedding
+        /// and the LSTMs as they are, fit the head and the n-grams to convergence, each as a logistic regression
+        /// with the L2 penalty that generalizes best, and train nothing else, which suits few examples. auto: do
+        /// both, and keep the better one by train.early_stopping.metric of the validation examples.
+        finetune: Finetune = Finetune::Full;
+        /// Fit the head to convergence before training: logistic regression on the pooled states that the
+        /// model in train.from computes for the training texts, with the L2 penalty that generalizes best
+        /// (linear probing, then fine-tuning, Kumar et al. 2022).
         fit_head: bool = false;
         /// Layers that are not trained: embedding, lstm.0 (the lowest LSTM layer), lstm.1 and so on,
         /// attention, ngrams, head. With several inputs, story.embedding is the layer of one input,
@@ -103,6 +107,12 @@ section! {
         /// that overfits, as it does with few examples, and from probabilities that are too high or too
         /// low. Has no effect if the head or the n-grams are frozen.
         scale_branches: bool = true;
+        /// Train the LSTMs and the n-grams as two models, each on a loss of its own, and add their logits. If both
+        /// learn from the sum of their logits, the n-grams, which learn faster, leave little to learn for an
+        /// LSTM that starts from a language model. The bias belongs to the n-grams. Terms of the loss that
+        /// perturb word vectors or need no labels apply to the LSTMs. The losses and accuracies that are
+        /// shown are those of both together.
+        separate_branches: bool = false;
         /// Loss function. cross_entropy: with several labels per text, the mean of the binary
         /// cross-entropies of all labels. focal: the cross-entropy of each class times (1 − p)^focal_gamma,
         /// where p is the probability of the right answer, which gives examples that are already right
@@ -176,6 +186,11 @@ impl TrainConfig {
         }
     }
 
+    /// Number of epochs after which training stops.
+    pub fn epoch_limit(&self) -> usize {
+        if self.finetune == Finetune::Frozen { 0 } else { self.epochs }
+    }
+
     /// Returns true if terms of the loss need no labels.
     pub fn has_unlabelled_terms(&self) -> bool {
         self.virtual_adversarial.epsilon.is_some() || self.entropy_weight > 0.0
@@ -192,6 +207,18 @@ impl TrainConfig {
             Some(AutoNumber::Number(tokens)) => Some(tokens),
             Some(AutoNumber::Auto) | None => None,
         }
+    }
+}
+
+choice! {
+    /// Use of the model from which training starts.
+    pub enum Finetune {
+        /// Train its layers.
+        Full = "full",
+        /// Fit the output layers only.
+        Frozen = "frozen",
+        /// The better one of both.
+        Auto = "auto",
     }
 }
 

@@ -30,7 +30,9 @@ use prost::Message;
 
 use self::messages::{ModelProto, OperatorSetIdProto, StringStringEntryProto};
 use super::description::model_json;
+use crate::config::Config;
 use crate::io::replace::create_file;
+use crate::model::{ModelSpec, compose_embeddings};
 use crate::output::format::format_bytes;
 use crate::run::checkpoint::{Checkpoint, tokenizer_file};
 
@@ -59,10 +61,14 @@ pub fn export(checkpoint: &Checkpoint, path: &Path) -> anyhow::Result<()> {
 
 fn model(checkpoint: &Checkpoint) -> anyhow::Result<ModelProto> {
     let metadata_props = metadata(checkpoint)?;
-    let weights = checkpoint.weights()?;
+    let mut weights = checkpoint.weights()?;
+    let inputs = &checkpoint.resolved.config.inputs;
+    compose_embeddings(inputs, &checkpoint.encoders, &mut weights);
     let scaling = checkpoint.calibration.as_ref().map(|calibration| &calibration.scaling);
-    let graph = network::graph(&checkpoint.model_spec(), weights, scaling)
-        .with_context(|| checkpoint.unusable())?;
+    let spec = checkpoint.model_spec();
+    let config = Config { inputs: inputs.with_plain_embeddings(), ..spec.config.clone() };
+    let spec = ModelSpec { config: &config, ..spec };
+    let graph = network::graph(&spec, weights, scaling).with_context(|| checkpoint.unusable())?;
     Ok(ModelProto { graph: Some(graph), metadata_props, ..empty_model() })
 }
 

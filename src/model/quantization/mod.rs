@@ -7,5 +7,5 @@ mod weights;
 
 pub use file::{parse, write};
 pub use hashes::ShortHashes;
-pub use tensor::{NGRAM_BLOCK, QuantizedTensor, StoredTensor};
+pub use tensor::{NGRAM_BLOCK, QuantizedTensor, StoredTensor, quantize};
 pub use weights::{dequantized, in_order, quantized};

@@ -24,21 +24,29 @@ pub struct QuantizedTensor {
     pub block: usize,
 }
 
+/// Quantizes a block of values: s = max |w| / 127, q = round(w / s). Returns the scale s.
+pub fn quantize(block: &[f32], integers: &mut [i8]) -> f32 {
+    let largest = block.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
+    let scale = largest / LIMIT;
+    // Smaller values than normal numbers are zeros, as in all computations.
+    let scale = if scale.is_normal() { scale } else { 0.0 };
+    for (integer, value) in integers.iter_mut().zip(block) {
+        *integer = match scale > 0.0 {
+            true => (value / scale).round().clamp(-LIMIT, LIMIT) as i8,
+            false => 0,
+        };
+    }
+    scale
+}
+
 impl QuantizedTensor {
-    /// Quantizes a tensor: s = max |w| / 127 over a block, q = round(w / s).
+    /// Quantizes a tensor (see [`quantize`]).
     pub fn of(tensor: &NamedTensor, block: usize) -> Self {
         let (mut values, mut scales) = (Vec::with_capacity(tensor.values.len()), Vec::new());
         for block in tensor.values.chunks(block) {
-            let largest = block.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
-            let scale = largest / LIMIT;
-            // Smaller values than normal numbers are zeros, as in all computations.
-            let scale = if scale.is_normal() { scale } else { 0.0 };
-            let quantized = |value: &f32| match scale > 0.0 {
-                true => (value / scale).round().clamp(-LIMIT, LIMIT) as i8,
-                false => 0,
-            };
-            values.extend(block.iter().map(quantized));
-            scales.push(scale);
+            let start = values.len();
+            values.resize(start + block.len(), 0);
+            scales.push(quantize(block, &mut values[start..]));
         }
         let NamedTensor { name, shape, .. } = tensor;
         Self { name: name.clone(), shape: shape.clone(), values, scales, block }

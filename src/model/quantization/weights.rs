@@ -11,9 +11,10 @@ use crate::model::parameters::{self, ModelSpec, Parameter, Role, parameters};
 /// Number of values that share a scale in a parameter: a row of a matrix. `None` if it is not quantized.
 pub fn block(parameter: &Parameter) -> Option<usize> {
     match parameter.role {
-        Role::Embedding { .. } | Role::InputWeight | Role::RecurrentWeight => {
-            parameter.shape.last().copied()
-        }
+        Role::Embedding { .. }
+        | Role::Subwords { .. }
+        | Role::InputWeight
+        | Role::RecurrentWeight => parameter.shape.last().copied(),
         Role::NgramWeight { .. } => Some(NGRAM_BLOCK),
         _ => None,
     }

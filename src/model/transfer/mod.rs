@@ -50,8 +50,12 @@ pub fn check_sizes(source: &Config, target: &Config) -> Result<(), ConfigError> 
             continue;
         };
         let sizes = |input: &Input| {
+            let subwords = &input.embedding.subwords;
+            let buckets = if subwords.is_on() { subwords.buckets } else { 0 };
             [
                 ("embedding.size", input.embedding.size.to_string()),
+                ("embedding.subwords.sizes", format!("{:?}", subwords.sizes.0.unwrap_or_default())),
+                ("embedding.subwords.buckets", buckets.to_string()),
                 ("lstm.units", input.lstm.units.to_string()),
                 ("lstm.bidirectional", input.lstm.bidirectional.to_string()),
             ]

@@ -222,6 +222,12 @@ pub fn check(input: &Input) -> anyhow::Result<()> {
         "{}: a language model needs an LSTM, but the configuration has none",
         input.field("lstm")
     );
+    ensure!(
+        !input.embedding.subwords.is_on(),
+        "{}: a language model predicts the words of its vocabulary, and has no character n-grams; set it to null, or \
+         use them with pretrain.stages: [vectors]",
+        input.field("embedding.subwords")
+    );
     if input.lstm.bidirectional && input.lstm.layers > 1 {
         note(format!(
             "only the lowest of the {} LSTM layers is pre-trained, because those above it see both sides of each \

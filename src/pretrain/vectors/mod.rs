@@ -1,11 +1,14 @@
 //! Word vectors from texts: CBOW and skip-gram with negative sampling, as in word2vec (Mikolov et al. 2013) and
-//! fastText without subwords. Reading vectors from a file belongs in [`text`](crate::text), and writing them in
+//! fastText. Reading vectors from a file belongs in [`text`](crate::text), and writing them in
 //! [`interchange`](crate::interchange).
 //!
 //! Each word has an input vector, U(−1/2E, 1/2E) at first, and an output vector, 0 at first. The result is the
 //! input vectors. The occurrences of frequent words are thinned out; then a window around each word, whose size is
 //! drawn anew, has its neighbours. [`prediction`] has the equations, [`worker`] the two methods. The learning rate
 //! falls linearly over the tokens of all epochs.
+//!
+//! With character n-grams (Bojanowski et al. 2017), the input of a word is its own vector and those of its n-grams: the
+//! hidden vector is the mean of all inputs, and each gets the whole step, as in fastText.
 //!
 //! ## Threads
 //!
@@ -34,13 +37,13 @@ use anyhow::ensure;
 use self::chunks::Queue;
 use self::negatives::{NegativeTable, Subsampling};
 use self::shared::SharedMatrix;
-use self::worker::{SharedState, Worker};
+use self::worker::{SharedState, SharedSubwords, Worker};
 use super::PretrainingTexts;
 use crate::backend::kernel::Instructions;
-use crate::config::VectorsConfig;
+use crate::config::{SubwordsConfig, VectorsConfig};
 use crate::random::{named_seed, uniform};
 use crate::system::threads::spawn_scoped;
-use crate::text::{FIRST_WORD, WordVectors};
+use crate::text::{CharacterNgrams, FIRST_WORD, VocabularyNgrams, WordVectors};
 
 /// Interval between reports of the progress.
 const REPORT_INTERVAL: Duration = Duration::from_millis(100);
@@ -50,6 +53,8 @@ const REPORT_INTERVAL: Duration = Duration::from_millis(100);
 pub struct VectorLearning<'a> {
     /// The method and its settings.
     pub settings: &'a VectorsConfig,
+    /// Character n-grams of the words.
+    pub subwords: &'a SubwordsConfig,
     /// Dimension of the vectors, E, at least 1.
     pub size: usize,
     /// Seed of all random numbers.
@@ -74,8 +79,11 @@ pub struct VectorProgress {
 /// Learned word vectors.
 #[derive(Clone, Debug)]
 pub struct LearnedVectors {
-    /// Vectors of the words that occur in the texts; `found` marks them. The other rows are 0.
+    /// Vectors of the words that occur in the texts; `found` marks them. The other rows are 0. With character n-grams,
+    /// they are means of their own and those of their n-grams.
     pub vectors: WordVectors,
+    /// Vectors of the buckets of character n-grams, [buckets, E]; empty without these.
+    pub subwords: Vec<f32>,
     /// Number of tokens of an epoch. Tokens outside the vocabulary do not count.
     pub tokens: u64,
     /// Mean loss of the predictions in the last epoch: −log σ(h · u) of the word, and −log σ(−h · u) summed over
@@ -99,13 +107,21 @@ impl VectorLearning<'_> {
         counts[..FIRST_WORD as usize].fill(0);
         check(texts, &counts)?;
         let tokens: u64 = counts.iter().sum();
-        let Self { settings, size, seed, threads } = *self;
+        let Self { settings, subwords, size, seed, threads } = *self;
         let seed = named_seed(seed, "word vectors");
         let initial = |index| (uniform(seed, index as u64) - 0.5) / size as f32;
+        let ngrams = CharacterNgrams::new(subwords);
+        let ngrams = ngrams.map(|ngrams| VocabularyNgrams::new(ngrams, texts.encoder.vocabulary()));
+        let first = counts.len() * size;
+        let subwords = ngrams.map(|VocabularyNgrams { known, .. }| SharedSubwords {
+            vectors: SharedMatrix::new(subwords.buckets, size, |index| initial(first + index)),
+            buckets: known,
+        });
         let shared = SharedState {
             corpora: &texts.train,
             settings,
             inputs: SharedMatrix::new(counts.len(), size, initial),
+            subwords,
             outputs: SharedMatrix::new(counts.len(), size, |_| 0.0),
             negatives: NegativeTable::new(&counts),
             subsampling: Subsampling::new(&counts, settings.sample),
@@ -126,13 +142,15 @@ impl VectorLearning<'_> {
         if shared.queue.is_stopped() {
             return Ok(None);
         }
-        let (vectors, loss) = (vectors_of(&shared.inputs, &counts, size), progress().loss);
+        let (vectors, loss) = (vectors_of(&shared, &counts, size), progress().loss);
+        let buckets = shared.subwords.iter().flat_map(|subwords| subwords.vectors.rows());
+        let subwords: Vec<f32> = buckets.flatten().collect();
         ensure!(
-            vectors.values.iter().all(|value| value.is_finite()),
+            vectors.values.iter().chain(&subwords).all(|value| value.is_finite()),
             "some vectors are not finite; lower pretrain.vectors.learning_rate, {}",
             settings.learning_rate()
         );
-        Ok(Some(LearnedVectors { vectors, tokens, loss }))
+        Ok(Some(LearnedVectors { vectors, subwords, tokens, loss }))
     }
 }
 
@@ -188,13 +206,19 @@ fn run_threads(
     })
 }
 
-/// Returns the rows of the words that occur in the texts.
-fn vectors_of(inputs: &SharedMatrix, counts: &[u64], size: usize) -> WordVectors {
+/// Returns the vectors of the words that occur in the texts.
+fn vectors_of(shared: &SharedState, counts: &[u64], size: usize) -> WordVectors {
     let found: Vec<bool> = counts.iter().map(|count| *count > 0).collect();
     let mut values = vec![0.0; counts.len() * size];
     for (id, (row, found)) in (0..).zip(values.chunks_exact_mut(size).zip(&found)) {
         if *found {
-            row.iter_mut().zip(inputs.values(id)).for_each(|(to, from)| *to = from);
+            row.iter_mut().zip(shared.inputs.values(id)).for_each(|(to, from)| *to = from);
+            let Some(SharedSubwords { vectors, buckets }) = &shared.subwords else { continue };
+            let buckets = buckets.get(id as usize);
+            for bucket in buckets {
+                row.iter_mut().zip(vectors.values(*bucket)).for_each(|(to, from)| *to += from);
+            }
+            row.iter_mut().for_each(|value| *value /= (buckets.len() + 1) as f32);
         }
     }
     WordVectors { values, size, found, skipped: 0 }

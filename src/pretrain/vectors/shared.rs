@@ -76,6 +76,11 @@ impl SharedMatrix {
         let _ = row;
     }
 
+    /// Returns the values of each row.
+    pub fn rows(&self) -> impl Iterator<Item = impl Iterator<Item = f32> + '_> + '_ {
+        (0..(self.lines.len() / self.width) as u32).map(|row| self.values(row))
+    }
+
     /// Returns the values of a row, [columns].
     pub fn values(&self, row: u32) -> impl Iterator<Item = f32> + '_ {
         let bits = self.lines(row).iter().flat_map(|line| &line.0);

@@ -2,7 +2,7 @@ use std::io::Write;
 use std::path::Path;
 
 use super::*;
-use crate::config::{self, Config};
+use crate::config::{self, Config, SubwordSizes};
 use crate::random::Sequence;
 
 /// Two groups of words, each of which occurs between words of its own.
@@ -35,7 +35,19 @@ fn learn(
     seed: u64,
     threads: usize,
 ) -> LearnedVectors {
-    let learning = VectorLearning { settings, size: 20, seed, threads };
+    learn_with(texts, settings, &NO_SUBWORDS, seed, threads)
+}
+
+const NO_SUBWORDS: SubwordsConfig = SubwordsConfig { sizes: SubwordSizes(None), buckets: 1 };
+
+fn learn_with(
+    texts: &PretrainingTexts,
+    settings: &VectorsConfig,
+    subwords: &SubwordsConfig,
+    seed: u64,
+    threads: usize,
+) -> LearnedVectors {
+    let learning = VectorLearning { settings, subwords, size: 20, seed, threads };
     learning.run(texts, &mut |_| ControlFlow::Continue(())).unwrap().unwrap()
 }
 
@@ -95,7 +107,8 @@ fn learning_reports_its_progress_and_can_be_stopped() {
     let config = config(directory.path(), "{epochs: 100000}");
     let texts = load(&config);
     let settings = &config.pretrain.vectors;
-    let learning = VectorLearning { settings, size: 20, seed: 1, threads: 2 };
+    let learning =
+        VectorLearning { settings, subwords: &NO_SUBWORDS, size: 20, seed: 1, threads: 2 };
     let mut reports = Vec::new();
     let stopped = learning.run(&texts, &mut |progress| {
         reports.push(progress);
@@ -113,11 +126,56 @@ fn texts_without_neighbours_are_rejected() {
     let config = config(directory.path(), "{}");
     let fault = |content: &str| {
         std::fs::write(&config.pretrain.texts[0], content).unwrap();
-        let learning =
-            VectorLearning { settings: &config.pretrain.vectors, size: 2, seed: 1, threads: 1 };
+        let learning = VectorLearning {
+            settings: &config.pretrain.vectors,
+            subwords: &NO_SUBWORDS,
+            size: 2,
+            seed: 1,
+            threads: 1,
+        };
         let learned = learning.run(&load(&config), &mut |_| ControlFlow::Continue(()));
         learned.unwrap_err().to_string()
     };
     assert!(fault("one\none one\n").contains("have 1 of the words"));
     assert!(fault("one\ntwo\n").contains("each text has a single word"));
+}
+
+/// Words of a group share their beginnings with words that are not in the texts.
+#[test]
+fn character_ngrams_give_vectors_to_unknown_words() {
+    let directory = tempfile::tempdir().unwrap();
+    for method in ["cbow", "skipgram"] {
+        let config = config(directory.path(), &format!("{{method: {method}, epochs: 3}}"));
+        let texts = load(&config);
+        let subwords = SubwordsConfig { sizes: SubwordSizes(Some([2, 4])), buckets: 5_000 };
+        let learned = learn_with(&texts, &config.pretrain.vectors, &subwords, 1, 1);
+        let again = learn_with(&texts, &config.pretrain.vectors, &subwords, 1, 1);
+        assert_eq!(learned.vectors.values, again.vectors.values);
+        assert_eq!(learned.subwords.len(), 5_000 * 20);
+        assert_eq!(learned.subwords, again.subwords);
+        let same = similarity(&texts, &learned.vectors, "wa", "wa");
+        let other = similarity(&texts, &learned.vectors, "wa", "wb");
+        assert!(same > other + 0.02, "{method}: {same} {other}");
+        let unknown = |word: &str| {
+            let mut buckets = Vec::new();
+            CharacterNgrams::new(&subwords).unwrap().append(word, &mut buckets);
+            let mut vector = vec![0.0; 20];
+            for bucket in buckets {
+                let row = &learned.subwords[bucket as usize * 20..][..20];
+                vector.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+            }
+            vector
+        };
+        let known = |word: &str| {
+            let id = texts.encoder.vocabulary().id(word) as usize;
+            learned.vectors.values[id * 20..][..20].to_vec()
+        };
+        let cosine = |x: &[f32], y: &[f32]| {
+            let dot = |x: &[f32], y: &[f32]| x.iter().zip(y).map(|(x, y)| x * y).sum::<f32>();
+            dot(x, y) / (dot(x, x) * dot(y, y)).sqrt()
+        };
+        let [a, b] = ["wa1", "wb1"].map(known);
+        let misspelt = unknown("wa12");
+        assert!(cosine(&misspelt, &a) > cosine(&misspelt, &b) + 0.02, "{method}");
+    }
 }

@@ -1,5 +1,6 @@
 //! A thread that learns from chunks of texts.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use pulp::{Simd, WithSimd};
@@ -11,7 +12,7 @@ use super::shared::SharedMatrix;
 use crate::backend::kernel::{AlignedVec, Instructions};
 use crate::config::{VectorsConfig, VectorsMethod};
 use crate::random::Sequence;
-use crate::text::{Corpus, FIRST_WORD};
+use crate::text::{Corpus, FIRST_WORD, WordBuckets};
 
 /// One prediction in this number adds its loss to the mean that is reported.
 const LOSS_INTERVAL: u64 = 32;
@@ -26,6 +27,8 @@ pub struct SharedState<'a> {
     pub settings: &'a VectorsConfig,
     /// Input vectors, [V, E].
     pub inputs: SharedMatrix,
+    /// Input vectors of character n-grams, if words have these.
+    pub subwords: Option<SharedSubwords>,
     /// Output vectors, [V, E].
     pub outputs: SharedMatrix,
     /// Words that predictions are compared with.
@@ -46,6 +49,14 @@ impl SharedState<'_> {
         let left = (1.0 - tokens / self.total as f64).max(0.0);
         (self.settings.learning_rate() * left) as f32
     }
+}
+
+/// Input vectors of character n-grams.
+pub struct SharedSubwords {
+    /// Vectors of the buckets, [buckets, E].
+    pub vectors: SharedMatrix,
+    /// Buckets of each word.
+    pub buckets: Arc<WordBuckets>,
 }
 
 /// Buffers of a thread.
@@ -129,6 +140,36 @@ impl<'a> Worker<'a> {
         self.draw();
     }
 
+    /// Adds the input vectors of a word to the hidden vector. Returns their number.
+    #[inline(always)]
+    fn add_inputs<S: Simd>(&mut self, simd: S, word: u32) -> usize {
+        let (hidden, _) = S::as_mut_simd_f32s(&mut self.hidden);
+        add_row(simd, hidden, self.shared.inputs.row(simd, word));
+        let Some(SharedSubwords { vectors, buckets }) = &self.shared.subwords else { return 1 };
+        let buckets = buckets.get(word as usize);
+        buckets.iter().for_each(|bucket| add_row(simd, hidden, vectors.row(simd, *bucket)));
+        1 + buckets.len()
+    }
+
+    /// Adds the step of a prediction to the input vectors of a word.
+    #[inline(always)]
+    fn add_step<S: Simd>(&self, simd: S, word: u32) {
+        let (step, _) = S::as_simd_f32s(&self.gradient);
+        add_to(simd, self.shared.inputs.row(simd, word), step);
+        if let Some(SharedSubwords { vectors, buckets }) = &self.shared.subwords {
+            let buckets = buckets.get(word as usize).iter();
+            buckets.for_each(|bucket| add_to(simd, vectors.row(simd, *bucket), step));
+        }
+    }
+
+    /// Divides the hidden vector by the number of vectors of which it is the sum.
+    #[inline(always)]
+    fn scale_hidden<S: Simd>(&mut self, simd: S, count: usize) {
+        let scale = simd.splat_f32s(1.0 / count as f32);
+        let (hidden, _) = S::as_mut_simd_f32s(&mut self.hidden);
+        hidden.iter_mut().for_each(|value| *value = simd.mul_f32s(*value, scale));
+    }
+
     /// Fetches the vectors of a word that will soon be in a window into the cache.
     #[inline(always)]
     fn prefetch(&self, position: usize) {
@@ -155,20 +196,17 @@ impl<'a> Worker<'a> {
     /// vector of each of them. Mikolov et al. (2013) call this CBOW.
     #[inline(always)]
     fn learn_word<S: Simd>(&mut self, simd: S, position: usize, window: [usize; 2], rate: f32) {
-        let inputs = &self.shared.inputs;
         let [first, end] = window;
         self.set_targets(self.words[position]);
         self.hidden.fill(0.0);
-        let (hidden, _) = S::as_mut_simd_f32s(&mut self.hidden);
+        let mut count = 0;
         for neighbour in (first..end).filter(|neighbour| *neighbour != position) {
-            add_row(simd, hidden, inputs.row(simd, self.words[neighbour]));
+            count += self.add_inputs(simd, self.words[neighbour]);
         }
-        let scale = simd.splat_f32s(1.0 / (end - first - 1) as f32);
-        hidden.iter_mut().for_each(|value| *value = simd.mul_f32s(*value, scale));
+        self.scale_hidden(simd, count);
         self.predict_targets(simd, rate);
-        let (gradient, _) = S::as_simd_f32s(&self.gradient);
         for neighbour in (first..end).filter(|neighbour| *neighbour != position) {
-            add_to(simd, inputs.row(simd, self.words[neighbour]), gradient);
+            self.add_step(simd, self.words[neighbour]);
         }
     }
 
@@ -182,13 +220,16 @@ impl<'a> Worker<'a> {
         rate: f32,
     ) {
         let [first, end] = window;
-        let input = self.shared.inputs.row(simd, self.words[position]);
+        let word = self.words[position];
         for neighbour in (first..end).filter(|neighbour| *neighbour != position) {
             self.set_targets(self.words[neighbour]);
-            let (hidden, _) = S::as_mut_simd_f32s(&mut self.hidden);
-            hidden.iter_mut().zip(input).for_each(|(to, from)| *to = from.load());
+            self.hidden.fill(0.0);
+            let count = self.add_inputs(simd, word);
+            if count > 1 {
+                self.scale_hidden(simd, count);
+            }
             self.predict_targets(simd, rate);
-            add_to(simd, input, S::as_simd_f32s(&self.gradient).0);
+            self.add_step(simd, word);
         }
     }
 }

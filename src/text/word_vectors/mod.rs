@@ -5,8 +5,10 @@ mod collector;
 mod lines;
 mod npy;
 mod plain;
+mod subwords;
 
 pub use collector::WordVectors;
+pub use subwords::{read_subwords, split_off_subwords, subwords_path};
 
 use std::path::Path;
 

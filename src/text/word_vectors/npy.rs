@@ -51,6 +51,27 @@ pub(super) fn read(path: &Path, collector: &mut VectorCollector) -> anyhow::Resu
     Ok(())
 }
 
+/// Reads a matrix with `size` columns, without a word list: [rows, size].
+pub(super) fn read_matrix(path: &Path, size: usize) -> anyhow::Result<Vec<f32>> {
+    let name = path.display();
+    let mut reader = open_binary(path)?;
+    let header = Header::read(&mut reader).map_err(|fault| anyhow!("{name}: {fault}"))?;
+    let length = std::fs::metadata(path).with_context(|| format!("cannot read \"{name}\""))?.len();
+    header.check(size, length).map_err(|fault| anyhow!("{name}: {fault}"))?;
+    let mut bytes = Vec::new();
+    reader.read_to_end(&mut bytes).with_context(|| format!("cannot read \"{name}\""))?;
+    Ok(match header.data_type {
+        DataType::Float32 => {
+            let (values, _) = bytes.as_chunks::<4>();
+            values.iter().map(|raw| f32::from_le_bytes(*raw)).collect()
+        }
+        DataType::Float64 => {
+            let (values, _) = bytes.as_chunks::<8>();
+            values.iter().map(|raw| f64::from_le_bytes(*raw) as f32).collect()
+        }
+    })
+}
+
 /// Returns the path of the word list of the matrix `path`.
 fn word_list(path: &Path) -> anyhow::Result<PathBuf> {
     let candidates = ["txt", "txt.gz", "txt.zst"].map(|extension| path.with_extension(extension));

@@ -16,6 +16,9 @@ const GROUPS: [&str; 5] =
 const HEADINGS: [&str; 5] =
     ["epoch    ", "  loss    accuracy", "    loss    accuracy", "    seconds", "    learning rate"];
 
+/// Name of a model that is validated before the first epoch.
+const FROZEN: &str = "frozen";
+
 /// Index of the cell with the training score.
 const TRAINING: usize = 1;
 /// Index of the cell with the validation score.
@@ -57,9 +60,11 @@ impl Console {
             format!("loss {:.4}, accuracy {:.2} %", score.loss, 100.0 * score.accuracy)
         };
         format!(
-            "epoch {}/{}: training {}; validation {}{}; {:.1} s; learning rate {:.6}{}",
-            record.epoch,
-            self.epochs,
+            "{}: training {}; validation {}{}; {:.1} s; learning rate {:.6}{}",
+            match record.epoch {
+                0 => FROZEN.to_owned(),
+                epoch => format!("epoch {epoch}/{}", self.epochs),
+            },
             score(record.train) + &shown_losses(&record.added),
             score(record.validation) + &self.shown_metric(record.validation),
             record.branch_scales.map_or(String::new(), shown_scales),
@@ -78,7 +83,10 @@ impl Console {
         let record = &validation.record;
         let score = |score: Score| format!("{:.4}  {:6.2} %", score.loss, 100.0 * score.accuracy);
         let cells = [
-            format!("{:<9}", format!("{}/{}", record.epoch, self.epochs)),
+            match record.epoch {
+                0 => format!("{FROZEN:<9}"),
+                epoch => format!("{:<9}", format!("{epoch}/{}", self.epochs)),
+            },
             format!("  {}{}", score(record.train), added_cells(&record.added)),
             format!("    {}{}", score(record.validation), self.metric_cell(record.validation)),
             format!("    {:7.1}", validation.train_seconds),
@@ -173,7 +181,11 @@ impl Observer for Console {
             }
         };
         let metric = self.metric.title();
-        message(format!("stopped: {reason}; best was epoch {best} by validation {metric}"));
+        let best = if best == 0 { "the frozen model".to_owned() } else { format!("epoch {best}") };
+        match progress.step {
+            0 => message("only the output layers were fitted"),
+            _ => message(format!("stopped: {reason}; best was {best} by validation {metric}")),
+        }
     }
 
     fn interrupted(&mut self, _: u64, _: &dyn Learner) -> anyhow::Result<()> {

@@ -17,7 +17,7 @@ use self::distinct_ids::{DistinctIds, distinct_ids, sorted};
 use self::inference::{batch_context, values};
 use self::share::{Share, scale};
 use crate::average::Average;
-use crate::batch::{Batch, PackedSigns, to_device};
+use crate::batch::{Batch, PackedSigns, distinct_buckets, to_device};
 use crate::device_dataset::DeviceDataset;
 use crate::libtorch::{BatchContext, device_memory, with_batch_context};
 use crate::loss::{BatchTargets, CrossEntropyLoss, log_probabilities};
@@ -54,6 +54,8 @@ pub struct TorchLearner {
     objective: CrossEntropy,
     loss: CrossEntropyLoss,
     config: TrainConfig,
+    /// The LSTMs and the n-grams each learn from a loss of their own.
+    separates_branches: bool,
     /// Loss scale, if gradients are in fp16.
     loss_scale: Option<LossScale>,
     /// Copy of the training examples on the device.
@@ -95,7 +97,8 @@ struct TorchBatch {
     batch: Batch,
     /// `None` for unlabelled texts.
     targets: Option<BatchTargets>,
-    /// Distinct ids of the batch of all processes for each input; empty if a single process updates all rows.
+    /// Distinct ids of the batch of all processes for each input, and then distinct buckets of character n-grams for
+    /// each input; empty if a single process updates all rows.
     distinct_ids: Vec<DistinctIds>,
     /// N-grams of the batch of all processes, for each input that has n-grams; empty for a single process.
     distinct_ngrams: Vec<DistinctIds>,
@@ -123,6 +126,7 @@ impl TorchLearner {
             optimizer: Optimizer::new(config, model.parameters()),
             average: Average::new(&config.average, averaged),
             config: config.clone(),
+            separates_branches: config.separate_branches && model.has_two_branches(),
             ngram_optimizers: model
                 .ngrams()
                 .iter()
@@ -208,6 +212,9 @@ impl TorchLearner {
                 let targets = BatchTargets::gather(data, examples, &objective, classes, device);
                 let distinct =
                     |corpus: &Corpus| DistinctIds::new(distinct_ids(corpus, whole), device);
+                let buckets = |corpus: &Corpus| {
+                    DistinctIds::new(sorted(distinct_buckets(corpus, whole)), device)
+                };
                 let ngrams = |corpus: &Corpus| {
                     let rows = whole.iter().flat_map(|example| corpus.ngrams(*example as usize));
                     DistinctIds::new(sorted(rows.copied().collect()), device)
@@ -227,7 +234,12 @@ impl TorchLearner {
                     batch,
                     targets,
                     distinct_ids: match needs_ids {
-                        true => data.inputs.iter().map(distinct).collect(),
+                        true => data
+                            .inputs
+                            .iter()
+                            .map(distinct)
+                            .chain(data.inputs.iter().map(buckets))
+                            .collect(),
                         false => Vec::new(),
                     },
                     distinct_ngrams: match has_others {
@@ -260,18 +272,32 @@ impl Learner for TorchLearner {
         let TorchBatch { context, batch, targets, distinct_ids, frequencies, share, seed, .. } =
             labelled;
         let targets = targets.as_ref().context("the examples have no labels")?;
-        if let Some(average) = &mut self.average {
-            average.swap_out();
-        }
+        self.use_raw_weights();
         with_batch_context(*context, || {
             let selected = self.model.select_ngrams(batch, true);
             // Both passes of adversarial training have the same dropout masks.
-            let forward = |perturbations: &[Tensor]| {
-                tch::manual_seed(*seed as i64);
-                let logits = self.model.logits_from(batch, &selected, Mode::Train, perturbations);
-                let log_probabilities = log_probabilities(&logits, self.loss.labelling);
-                let loss = self.loss.loss(&logits, &log_probabilities, targets);
+            let loss_of = |logits: &Tensor| {
+                let log_probabilities = log_probabilities(logits, self.loss.labelling);
+                let loss = self.loss.loss(logits, &log_probabilities, targets);
                 (log_probabilities, loss)
+            };
+            let logits = |perturbations: &[Tensor]| {
+                tch::manual_seed(*seed as i64);
+                match self.separates_branches {
+                    true => self.model.lstm_logits(batch, Mode::Train, perturbations),
+                    false => self.model.logits_from(batch, &selected, Mode::Train, perturbations),
+                }
+            };
+            // The measured log-probabilities and loss, and the loss of which the gradient is taken.
+            let forward = |perturbations: &[Tensor]| {
+                let logits = logits(perturbations);
+                let (log_probabilities, loss) = loss_of(&logits);
+                if !self.separates_branches {
+                    return (log_probabilities, loss.detach(), loss);
+                }
+                let of_ngrams = self.model.ngram_logits_from(batch, &selected);
+                let (log_probabilities, of_sum) = tch::no_grad(|| loss_of(&(logits + &of_ngrams)));
+                (log_probabilities, of_sum, loss + loss_of(&of_ngrams).1)
             };
             let backward = |loss: &Tensor, others: &[Tensor]| {
                 scaled_gradients(&self.optimizer, self.loss_scale.as_ref(), loss, others)
@@ -287,7 +313,8 @@ impl Learner for TorchLearner {
             };
             let others = selected.iter().chain(&zeros).map(Tensor::shallow_clone);
             let others: Vec<Tensor> = others.collect();
-            let (log_probabilities, loss) = self.times.measure("forward", || forward(&zeros));
+            let (log_probabilities, measured, loss) =
+                self.times.measure("forward", || forward(&zeros));
             let (mut gradients, mut of_ngrams) =
                 self.times.measure("backward", || backward(&loss, &others));
             let of_inputs = of_ngrams.split_off(selected.len());
@@ -297,7 +324,7 @@ impl Learner for TorchLearner {
                     let model = &self.model;
                     let perturbations =
                         model.adversarial_perturbations(batch, &of_inputs, &deviations, epsilon);
-                    let (_, loss) = forward(&perturbations);
+                    let (_, loss) = loss_of(&logits(&perturbations));
                     let (others, others_of_ngrams) = backward(&(&loss * weight), &selected);
                     adversarial_loss = Some(loss.detach());
                     let all = gradients.iter_mut().chain(&mut of_ngrams);
@@ -314,7 +341,7 @@ impl Learner for TorchLearner {
                 gradients,
                 ngrams: rows.zip(of_ngrams).collect(),
                 distinct_ids: distinct_ids.iter().map(|ids| ids.ids.shallow_clone()).collect(),
-                loss_and_correct: Some([loss.detach(), correct]),
+                loss_and_correct: Some([measured, correct]),
                 added: adversarial_loss.into_iter().collect(),
                 stops: None,
                 norm: None,
@@ -436,7 +463,10 @@ impl Learner for TorchLearner {
 
     fn gradients(&self) -> Vec<NamedTensor> {
         let named = |((name, _), gradient): ((String, Tensor), &Tensor)| {
-            let gradient = match name.ends_with("embedding.weight") {
+            let is_embedding = ["embedding.weight", "embedding.subwords.weight"]
+                .iter()
+                .any(|end| name.ends_with(end));
+            let gradient = match is_embedding {
                 true => gradient.index_select(0, &nonzero_rows(gradient)),
                 false => gradient.shallow_clone(),
             };
@@ -465,6 +495,12 @@ impl Learner for TorchLearner {
     fn use_averages(&mut self) {
         if let Some(average) = &mut self.average {
             average.swap_in();
+        }
+    }
+
+    fn use_raw_weights(&mut self) {
+        if let Some(average) = &mut self.average {
+            average.swap_out();
         }
     }
 

@@ -31,7 +31,10 @@ impl TorchLearner {
         let selected = model.select_ngrams(batch, true);
         let forward = |perturbations: &[Tensor]| {
             tch::manual_seed(*seed as i64);
-            let logits = model.logits_from(batch, &selected, Mode::Train, perturbations);
+            let logits = match self.separates_branches {
+                true => model.lstm_logits(batch, Mode::Train, perturbations),
+                false => model.logits_from(batch, &selected, Mode::Train, perturbations),
+            };
             log_probabilities(&logits, labelling)
         };
         let predictions = match *entropy_weight > 0.0 {

@@ -8,7 +8,7 @@ use super::pooling::pool;
 use super::weights::Weights;
 use crate::batch::PaddedTexts;
 use lstmtext::config::Input;
-use lstmtext::model::parameters::{embedding_name, query_name};
+use lstmtext::model::parameters::{embedding_name, query_name, subwords_name};
 
 /// Layers of one input with their weights.
 #[derive(Debug)]
@@ -16,6 +16,8 @@ pub struct Branch {
     config: Input,
     /// [V, E]
     embedding: Tensor,
+    /// Vectors of the buckets of character n-grams, [buckets, E], if words have these.
+    subwords: Option<Tensor>,
     lstm: Lstm,
     /// Query of attention pooling, `[H · directions]`.
     query: Option<Tensor>,
@@ -32,11 +34,16 @@ impl Branch {
         device: Device,
     ) -> anyhow::Result<Self> {
         let embedding = weights.take(&embedding_name(config))?.to_device(device);
+        let has_subwords = config.embedding.subwords.is_on();
+        let subwords = has_subwords.then(|| weights.take(&subwords_name(config))).transpose()?;
+        let trainable = config.embedding.trainable;
         let query = config.has_attention().then(|| weights.take(&query_name(config)));
         let query = query.transpose()?;
         Ok(Self {
             config: config.clone(),
-            embedding: embedding.set_requires_grad(config.embedding.trainable),
+            embedding: embedding.set_requires_grad(trainable),
+            subwords: subwords
+                .map(|vectors| vectors.to_device(device).set_requires_grad(trainable)),
             lstm: Lstm::new(config, weights, device)?,
             query: query.map(|query| query.to_device(device).set_requires_grad(true)),
             kind,
@@ -46,7 +53,7 @@ impl Branch {
     /// Encodes each text as one vector, [B, D]. `perturbation` [B, T, E] is added to the inputs of the
     /// LSTM.
     pub fn encode(&self, texts: &PaddedTexts, mode: Mode, perturbation: Option<&Tensor>) -> Tensor {
-        let embedded = self.embed(&texts.ids, mode); // [B, T, E]
+        let embedded = self.embed(texts, mode); // [B, T, E]
         let embedded = match perturbation {
             Some(perturbation) => embedded + perturbation,
             None => embedded,
@@ -59,8 +66,12 @@ impl Branch {
     }
 
     /// Looks up word vectors and applies dropout, [B, T] → [B, T, E].
-    fn embed(&self, ids: &Tensor, mode: Mode) -> Tensor {
-        let vectors = Tensor::embedding(&self.embedding, ids, -1, false, false);
+    fn embed(&self, texts: &PaddedTexts, mode: Mode) -> Tensor {
+        let ids = &texts.ids;
+        let vectors = match (&texts.words, &self.subwords) {
+            (Some(words), Some(subwords)) => words.vectors(&self.embedding, subwords),
+            _ => Tensor::embedding(&self.embedding, ids, -1, false, false),
+        };
         if !mode.training() {
             return vectors;
         }
@@ -96,16 +107,16 @@ impl Branch {
 
     /// Returns the trainable tensors under PyTorch's names.
     pub fn parameters(&self) -> Vec<(String, Tensor)> {
-        let embedding = self.embedding().filter(|_| self.config.embedding.trainable);
+        let embedding = self.embedding().into_iter().filter(|_| self.config.embedding.trainable);
         let query =
             self.query.iter().map(|query| ("attention.query".to_owned(), query.shallow_clone()));
-        self.prefixed(embedding.into_iter().chain(self.lstm.parameters()).chain(query))
+        self.prefixed(embedding.chain(self.lstm.parameters()).chain(query))
     }
 
     /// Returns the tensors that are not trained: frozen word vectors, and PyTorch's second bias.
     pub fn constants(&self) -> Vec<(String, Tensor)> {
-        let embedding = self.embedding().filter(|_| !self.config.embedding.trainable);
-        self.prefixed(embedding.into_iter().chain(self.lstm.constants()))
+        let embedding = self.embedding().into_iter().filter(|_| !self.config.embedding.trainable);
+        self.prefixed(embedding.chain(self.lstm.constants()))
     }
 
     /// Name of the embedding in [`Branch::parameters`].
@@ -113,8 +124,18 @@ impl Branch {
         embedding_name(&self.config)
     }
 
-    fn embedding(&self) -> Option<(String, Tensor)> {
-        Some(("embedding.weight".to_owned(), self.embedding.shallow_clone()))
+    /// Name of the vectors of character n-grams in [`Branch::parameters`].
+    pub fn subwords_name(&self) -> String {
+        subwords_name(&self.config)
+    }
+
+    /// Returns the vectors of words, and those of character n-grams if there are any.
+    fn embedding(&self) -> Vec<(String, Tensor)> {
+        let subwords = self.subwords.iter();
+        let subwords =
+            subwords.map(|tensor| ("embedding.subwords.weight".to_owned(), tensor.shallow_clone()));
+        let own = ("embedding.weight".to_owned(), self.embedding.shallow_clone());
+        std::iter::once(own).chain(subwords).collect()
     }
 
     fn prefixed(&self, tensors: impl Iterator<Item = (String, Tensor)>) -> Vec<(String, Tensor)> {

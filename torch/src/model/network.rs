@@ -89,6 +89,11 @@ impl Model {
         self.labelling
     }
 
+    /// Returns true if both an LSTM and n-grams contribute to the logits.
+    pub fn has_two_branches(&self) -> bool {
+        self.head_weight.is_some() && !self.ngrams.is_empty()
+    }
+
     /// Computes the logits of a batch: `[B]` for a sigmoid, [B, C] for a softmax.
     pub fn logits(&self, batch: &Batch, mode: Mode) -> Tensor {
         self.logits_from(batch, &self.select_ngrams(batch, false), mode, &[])
@@ -112,22 +117,43 @@ impl Model {
         mode: Mode,
         perturbations: &[Tensor],
     ) -> Tensor {
-        let lstm = self.head_weight.as_ref().map(|weight| {
-            let branches = self.branches.iter().enumerate();
-            let encoded: Vec<Tensor> = branches
-                .map(|(index, (input, branch))| {
-                    branch.encode(&batch.inputs[*input], mode, perturbations.get(index))
-                })
-                .collect();
-            let features = Tensor::cat(&encoded, 1).dropout(self.head_dropout, mode.training()); // [B, D]
-            features.linear(weight, Some(&self.head_bias)) // [B, 1] or [B, C]
-        });
-        self.add_ngrams(lstm, batch, ngrams)
+        let lstms = self.head_logits(batch, mode, perturbations, Some(&self.head_bias));
+        self.add_ngrams(lstms, batch, ngrams)
+    }
+
+    /// Computes the logits of the LSTMs alone, without the bias; those of the n-grams if there is no LSTM.
+    pub fn lstm_logits(&self, batch: &Batch, mode: Mode, perturbations: &[Tensor]) -> Tensor {
+        let logits = self.head_logits(batch, mode, perturbations, None);
+        logits.map_or_else(|| self.ngram_logits(batch), squeeze_single)
+    }
+
+    /// Computes the logits that the head contributes, [B, 1] or [B, C]; `None` if there is no LSTM.
+    fn head_logits(
+        &self,
+        batch: &Batch,
+        mode: Mode,
+        perturbations: &[Tensor],
+        bias: Option<&Tensor>,
+    ) -> Option<Tensor> {
+        let weight = self.head_weight.as_ref()?;
+        let branches = self.branches.iter().enumerate();
+        let encoded: Vec<Tensor> = branches
+            .map(|(index, (input, branch))| {
+                branch.encode(&batch.inputs[*input], mode, perturbations.get(index))
+            })
+            .collect();
+        let features = Tensor::cat(&encoded, 1).dropout(self.head_dropout, mode.training()); // [B, D]
+        Some(features.linear(weight, bias))
     }
 
     /// Computes the logits of a batch without the LSTMs.
     pub fn ngram_logits(&self, batch: &Batch) -> Tensor {
-        self.add_ngrams(None, batch, &self.select_ngrams(batch, false))
+        self.ngram_logits_from(batch, &self.select_ngrams(batch, false))
+    }
+
+    /// Computes the logits of a batch without the LSTMs, from the weights of its n-grams.
+    pub fn ngram_logits_from(&self, batch: &Batch, ngrams: &[Tensor]) -> Tensor {
+        self.add_ngrams(None, batch, ngrams)
     }
 
     /// Adds the logits of the n-grams to those of the LSTMs, or to the bias of the head if there are none.
@@ -140,11 +166,7 @@ impl Model {
             Some(branch.logits(selected, batch.ngrams[branch.input].as_ref()?))
         });
         // Without an LSTM the logits are a view of the bias, to which nothing can be added in place.
-        let logits = of_ngrams.fold(logits, |sum, logits| sum + logits);
-        match logits.size()[1] {
-            1 => logits.squeeze_dim(1),
-            _ => logits,
-        }
+        squeeze_single(of_ngrams.fold(logits, |sum, logits| sum + logits))
     }
 
     /// Vocabulary size V of each input.
@@ -244,9 +266,12 @@ impl Model {
     }
 
     /// Returns the index of the input whose embedding a parameter is, for each of
-    /// [`Model::parameters`].
+    /// [`Model::parameters`]; for vectors of character n-grams, that of the input plus the number of inputs.
     pub fn embedding_inputs(&self) -> Vec<Option<usize>> {
-        let names = self.branches.iter().map(|(input, branch)| (branch.embedding_name(), *input));
+        let inputs = self.vocabulary_sizes.len();
+        let names = self.branches.iter().flat_map(|(input, branch)| {
+            [(branch.embedding_name(), *input), (branch.subwords_name(), inputs + input)]
+        });
         let names: HashMap<String, usize> = names.collect();
         let input = |(name, _): (String, Tensor)| names.get(&name).copied();
         self.parameters().into_iter().map(input).collect()
@@ -295,5 +320,13 @@ impl Model {
     /// Device of the weights.
     pub fn device(&self) -> Device {
         self.head_bias.device()
+    }
+}
+
+/// Turns the logits of a sigmoid, [B, 1], into `[B]`.
+fn squeeze_single(logits: Tensor) -> Tensor {
+    match logits.size()[1] {
+        1 => logits.squeeze_dim(1),
+        _ => logits,
     }
 }

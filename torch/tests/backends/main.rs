@@ -204,16 +204,49 @@ fn gradients_agree_for_ngrams() {
     }
 }
 
+/// Vectors of words are means of their own and those of their character n-grams, also of words outside the vocabulary.
+#[test]
+fn character_ngrams_agree() {
+    let embedding = "embedding: {size: 6, subwords: {sizes: [1, 3], buckets: 9}}";
+    for model in [
+        format!("model: {{{embedding}, lstm: {{units: 5}}, head: {{dropout: 0}}}}\n"),
+        format!(
+            "# front\nmodel: {{{embedding}, lstm: {{units: 5, layers: 2}}, pooling: last, head: {{dropout: 0}}}}\n"
+        ),
+        "model: {head: {dropout: 0}}\ninputs:\n  story: {embedding: {size: 4, subwords: {sizes: [2, 3], buckets: 5}}, \
+         lstm: {units: 5, bidirectional: true}}\n  question: {embedding: {size: 3, trainable: false, subwords: \
+         {sizes: [1, 2], buckets: 4}}, lstm: {units: 2}}\n  answer: {lstm: {units: 2}}\n"
+            .to_owned(),
+    ] {
+        check(&model, 3);
+        for (optimizer, sparse) in OPTIMIZERS.into_iter().flat_map(|all| [(all, false), (all, true)]) {
+            let train = format!("train: {{sparse_embedding: {sparse}, {optimizer}}}\n");
+            let case = Case::new(&format!("{model}{train}"), 3);
+            let (data, model) = (case.data(), case.model());
+            let weights = to_named_tensors(model.state_dict());
+            let mut native = NativeLearner::new(&case.spec(), &objective(&[]), weights).unwrap();
+            let mut torch = TorchLearner::new(model, &case.config.train, &objective(&[]));
+            for _ in 0..2 {
+                steps(&mut native, &data);
+                steps(&mut torch, &data);
+                assert_close(&native.weights(), &torch.weights(), &train);
+                assert_close(&native.optimizer_state(), &torch.optimizer_state(), &train);
+                assert_close(&native.gradients(), &torch.gradients(), &train);
+            }
+        }
+    }
+}
+
 /// The weights of n-grams are updated row by row, with their own regularization, and are not clipped.
 #[test]
 fn training_steps_agree_for_ngrams() {
     for optimizer in OPTIMIZERS {
-        for average in ["none", "ema"] {
+        for (average, separate) in [("none", false), ("ema", false), ("none", true)] {
             let case = Case::new(
                 &format!(
                     "model: {{embedding: {{size: 6}}, lstm: {{units: 5}}, head: {{dropout: 0}}, \
                      ngrams: {{sizes: [1, 2], min_count: 1, l2: 0.1}}}}\n\
-                     train: {{average: {{method: {average}}}, {optimizer}}}\n"
+                     train: {{average: {{method: {average}}}, separate_branches: {separate}, {optimizer}}}\n"
                 ),
                 3,
             );
@@ -359,6 +392,12 @@ fn training_on_unlabelled_texts_agrees() {
              ngrams: {sizes: [2], min_count: 1}}\n  question: {embedding: {size: 3, trainable: false}, \
              lstm: {units: 2}}\n",
             "optimizer: adam, virtual_adversarial: {epsilon: 1, xi: 1}, entropy_weight: 0.1",
+        ),
+        (
+            "model: {embedding: {size: 4}, lstm: {units: 5}, head: {dropout: 0}, \
+             ngrams: {sizes: [1, 2], min_count: 1}}\n",
+            "optimizer: sgd, separate_branches: true, adversarial: {epsilon: 2}, entropy_weight: 0.3, \
+             virtual_adversarial: {epsilon: 1, xi: 1}",
         ),
         (
             "model: {lstm: null, ngrams: {sizes: [1, 2], min_count: 1}}\n",

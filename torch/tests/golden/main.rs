@@ -243,6 +243,7 @@ fn compare_libtorch(name: &str) {
     let time_steps = *golden.lengths.iter().max().unwrap();
     let batch = Batch {
         inputs: vec![PaddedTexts {
+            words: None,
             ids: golden_tensors.get(name, "ids"),
             padding: Padding::new(lengths, time_steps, PadSide::Back),
         }],

@@ -1,7 +1,7 @@
 //! The forward pass of a branch: from words to pooled features.
 
 use super::layers::{Branch, Mode, Pass, Pooled, for_each_state, input_rows, text_token};
-use super::quantized::EmbeddingRows;
+use super::vector_tables::{EmbeddingRows, VectorTables};
 use super::workspace::{LayerBuffers, Workspace};
 use crate::backend::kernel::{
     AlignedVec, Forward, ForwardCache, InputProjection, InputScales, QuantizedForward,
@@ -37,11 +37,11 @@ impl Branch {
     pub fn run_padding(
         &self,
         texts: &ShardTexts,
-        embedding: EmbeddingRows,
+        vectors: VectorTables,
         work: &mut Workspace,
         mode: Mode,
     ) {
-        self.project_words(texts, embedding, work, mode);
+        self.project_words(texts, vectors, work, mode);
         self.run_layers(&texts.blocks[0], None, work, mode);
     }
 
@@ -49,34 +49,34 @@ impl Branch {
     pub fn begin_shard(
         &self,
         texts: &ShardTexts,
-        embedding: EmbeddingRows,
+        vectors: VectorTables,
         work: &mut Workspace,
         mode: Mode,
     ) {
         if mode.backward {
             work.clear_gradients(&self.cells, &self.query, texts.shared_padding);
         }
-        self.project_words(texts, embedding, work, mode);
+        self.project_words(texts, vectors, work, mode);
     }
 
     /// Looks up the distinct words of some texts, and projects each of them once.
     fn project_words(
         &self,
         texts: &ShardTexts,
-        embedding: EmbeddingRows,
+        vectors: VectorTables,
         work: &mut Workspace,
         mode: Mode,
     ) {
         work.prepare(&self.cells);
-        if let (EmbeddingRows::Quantized(rows), true) = (embedding, self.is_quantized()) {
-            return self.project_quantized(texts, rows, work);
+        if let (EmbeddingRows::Quantized(rows), true) = (vectors.own, self.is_quantized()) {
+            return self.project_quantized(texts, (vectors, rows), work);
         }
         let (size, count) = (self.input.embedding.size, texts.words.len() + 1);
         let scale = self.word_scale(mode);
         work.word_table.resize(count * size);
         let (rows, zeros) = work.word_table.split_at_mut((count - 1) * size);
-        for (row, word) in rows.chunks_exact_mut(size).zip(&texts.words) {
-            embedding.copy_row(*word, scale, row);
+        for (index, row) in rows.chunks_exact_mut(size).enumerate() {
+            vectors.copy_vector(texts, index, scale, row);
         }
         zeros.fill(0.0);
         if self.projects_distinct_words(mode) {
@@ -117,11 +117,11 @@ impl Branch {
     }
 
     /// Returns the states over a single text.
-    pub fn states(&self, texts: &ShardTexts, embedding: EmbeddingRows) -> SequenceStates {
+    pub fn states(&self, texts: &ShardTexts, vectors: VectorTables) -> SequenceStates {
         // Gates and states are kept only for a backward pass.
         let mode = Mode { backward: true, dropout: None, padding: &[], pass: Pass::Only };
         let mut work = Workspace::default();
-        self.begin_shard(texts, embedding, &mut work, mode);
+        self.begin_shard(texts, vectors, &mut work, mode);
         let block = &texts.blocks[0];
         self.run_layers(block, None, &mut work, mode);
         let layers = work.block.iter().map(|layer| {
@@ -135,6 +135,17 @@ impl Branch {
             work.attention.weights
         });
         SequenceStates { layers, attention }
+    }
+
+    /// Returns the vector of each token of a single text, [T, E].
+    pub fn word_vectors(&self, texts: &ShardTexts, vectors: VectorTables) -> Vec<f32> {
+        let size = self.input.embedding.size;
+        let rows = &texts.blocks[0].word_rows;
+        let mut all = vec![0.0; rows.len() * size];
+        for (to, row) in all.chunks_exact_mut(size).zip(rows) {
+            vectors.copy_vector(texts, *row as usize, 1.0, to);
+        }
+        all
     }
 
     fn cell_states(

@@ -8,9 +8,10 @@ mod layers;
 mod perturbation;
 mod pooling;
 mod quantized;
+mod vector_tables;
 mod workspace;
 
 pub use forward::{CellStates, SequenceStates};
 pub use layers::{Branch, Mode, Pass, Pooled, PooledGradient};
-pub use quantized::EmbeddingRows;
+pub use vector_tables::{EmbeddingRows, VectorTables};
 pub use workspace::{CellGradient, PaddingGradient, ProjectedWords, Workspace};

@@ -1,41 +1,14 @@
 //! Layers with quantized weights, for prediction.
 
 use super::layers::Branch;
+use super::vector_tables::VectorTables;
 use super::workspace::Workspace;
 use crate::backend::kernel::{
     Cell, InputScales, IntegerInstructions, QuantizedCell, QuantizedProjection,
 };
 use crate::backend::native::sharding::ShardTexts;
 use crate::model::QuantizedTensor;
-
-/// The word vectors of an input, [V, E].
-#[derive(Clone, Copy)]
-pub enum EmbeddingRows<'a> {
-    /// In single precision.
-    Full(&'a [f32]),
-    /// As 8-bit integers.
-    Quantized(&'a QuantizedTensor),
-}
-
-impl EmbeddingRows<'_> {
-    /// Writes the vector of a word, multiplied by `factor`.
-    pub(super) fn copy_row(self, word: u32, factor: f32, to: &mut [f32]) {
-        let range = word as usize * to.len()..(word as usize + 1) * to.len();
-        match self {
-            Self::Full(values) => {
-                for (to, from) in to.iter_mut().zip(&values[range]) {
-                    *to = from * factor;
-                }
-            }
-            Self::Quantized(tensor) => {
-                let scale = tensor.scales[word as usize];
-                for (to, from) in to.iter_mut().zip(&tensor.values[range]) {
-                    *to = f32::from(*from) * scale * factor;
-                }
-            }
-        }
-    }
-}
+use crate::model::quantization::quantize;
 
 impl Branch {
     /// Lets the layers compute with these cells, for each layer one for each direction.
@@ -60,7 +33,7 @@ impl Branch {
     pub(super) fn project_quantized(
         &self,
         texts: &ShardTexts,
-        embedding: &QuantizedTensor,
+        (vectors, embedding): (VectorTables, &QuantizedTensor),
         work: &mut Workspace,
     ) {
         let (size, count) = (self.input.embedding.size, texts.words.len() + 1);
@@ -70,11 +43,19 @@ impl Branch {
         let activations: &mut [i32] = bytemuck::cast_slice_mut(&mut work.activations);
         work.word_scales.clear();
         let words = texts.words.iter().zip(activations.chunks_exact_mut(width));
-        for (word, activations) in words {
+        let (mut vector, mut integers) = (vec![0.0; size], vec![0; size]);
+        for (index, (word, activations)) in words.enumerate() {
             let word = *word as usize;
-            let values = &embedding.values[word * size..][..size];
+            let (values, scale) = match texts.buckets {
+                None => (&embedding.values[word * size..][..size], embedding.scales[word]),
+                Some(_) => {
+                    vectors.copy_vector(texts, index, 1.0, &mut vector);
+                    let scale = quantize(&vector, &mut integers);
+                    (&integers[..], scale)
+                }
+            };
             self.integer_instructions().pack(values, activations);
-            work.word_scales.push(embedding.scales[word]);
+            work.word_scales.push(scale);
         }
         self.integer_instructions().pack(&[], &mut activations[(count - 1) * width..]);
         work.word_scales.push(0.0);

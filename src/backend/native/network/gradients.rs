@@ -13,6 +13,7 @@ use crate::backend::native::branch::{
 };
 use crate::backend::native::dropout::Dropout;
 use crate::backend::native::gradients::{Gradients, RowGradient};
+use crate::backend::native::head::logits;
 use crate::backend::native::perturbation::{Normalization, Perturbation, factor_to};
 use crate::backend::native::shard_sum::{BranchSum, LossSum, ShardSum, WordRows};
 use crate::backend::native::shard_tree;
@@ -74,6 +75,17 @@ pub(super) trait BlockPasses: Sync {
     );
 }
 
+/// The logits of an example that a loss is computed from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LossOf {
+    /// Sum of those of all branches.
+    Sum,
+    /// Those of the LSTMs, without the bias.
+    Lstms,
+    /// Those of the n-grams, with the bias.
+    Ngrams,
+}
+
 /// Passes over labelled examples.
 struct LabelledPasses<'a, Loss: ?Sized> {
     loss_function: &'a Loss,
@@ -98,12 +110,22 @@ impl<Loss: LossFunction + ?Sized> BlockPasses for LabelledPasses<'_, Loss> {
         times.measure("forward", || network.pooled_features(first, work));
         times.measure("head", || {
             let LossSum { mut loss, mut correct, added } = sum.losses;
-            network.head_gradients(first, work, sum, |example, row| {
-                loss_function.log_probabilities(row);
-                correct += u64::from(loss_function.is_correct(row, target(example)));
-                loss += loss_function.loss(row, target(example));
-                row.iter_mut().for_each(|slope| *slope /= total);
-            });
+            network.head_gradients(
+                first,
+                work,
+                sum,
+                network.labelled_losses(),
+                |of, example, row| {
+                    loss_function.log_probabilities(row);
+                    let is_correct = loss_function.is_correct(row, target(example));
+                    let loss_of_example = loss_function.loss(row, target(example));
+                    if of == LossOf::Sum {
+                        correct += u64::from(is_correct);
+                        loss += loss_of_example;
+                    }
+                    row.iter_mut().for_each(|slope| *slope /= total);
+                },
+            );
             sum.losses = LossSum { loss, correct, added };
         });
         times.measure("backward", || network.backward(first, work));
@@ -113,11 +135,17 @@ impl<Loss: LossFunction + ?Sized> BlockPasses for LabelledPasses<'_, Loss> {
             let perturbed = block.with_pass(Pass::Perturbed);
             network.pooled_features(perturbed, work);
             let mut loss = 0.0;
-            network.head_gradients(perturbed, work, sum, |example, row| {
-                loss_function.log_probabilities(row);
-                loss += loss_function.loss(row, target(example));
-                row.iter_mut().for_each(|slope| *slope /= total / weight);
-            });
+            network.head_gradients(
+                perturbed,
+                work,
+                sum,
+                network.lstm_losses(),
+                |_, example, row| {
+                    loss_function.log_probabilities(row);
+                    loss += loss_function.loss(row, target(example));
+                    row.iter_mut().for_each(|slope| *slope /= total / weight);
+                },
+            );
             sum.losses.added[AddedLosses::ADVERSARIAL] += loss / total;
             network.backward(perturbed, work);
         });
@@ -416,48 +444,82 @@ impl Network {
         rows.set_words(words, count, branch.padded_embedding_size());
     }
 
-    /// Computes the logits of a block. `differentiate` replaces those of an example, given by its index in the
-    /// shard, by the gradient of its loss with respect to them. Adds the gradients of the head and of n-grams
-    /// to `sum` if the pass trains, and writes the gradient of the features to `work`.
+    /// Losses of labelled examples. If the branches are separated, that of the sum is only measured.
+    pub(super) fn labelled_losses(&self) -> &'static [LossOf] {
+        match self.separates_branches {
+            true => &[LossOf::Sum, LossOf::Lstms, LossOf::Ngrams],
+            false => &[LossOf::Sum],
+        }
+    }
+
+    /// Losses that have gradients of the LSTMs.
+    pub(super) fn lstm_losses(&self) -> &'static [LossOf] {
+        match self.separates_branches {
+            true => &[LossOf::Lstms],
+            false => &[LossOf::Sum],
+        }
+    }
+
+    /// Computes the logits of a block, for each of the losses. `differentiate` replaces those of an example, given
+    /// by its index in the shard, by the gradient of its loss with respect to them. Adds the gradients of the head
+    /// and of n-grams to `sum` if the pass trains, and writes the gradient of the features to `work`.
     pub(super) fn head_gradients(
         &self,
         block: Block,
         work: &mut ShardWorkspace,
         sum: &mut ShardSum,
-        mut differentiate: impl FnMut(usize, &mut [f64]),
+        losses: &[LossOf],
+        mut differentiate: impl FnMut(LossOf, usize, &mut [f64]),
     ) {
         let Block { batch, shard, mode, .. } = block;
         let (stride, (weight, bias)) = (self.features(), self.head());
         let trains = mode.backward && mode.pass.trains();
+        let no_bias = vec![0.0; bias.len()];
         let ShardWorkspace { features, dropped_features, features_gradient, row, .. } = work;
         dropped_features.clone_from(features);
         features_gradient.clear();
         features_gradient.resize(features.len(), 0.0);
         for (index, example) in block.examples().enumerate() {
+            let position = shard.positions[example];
             let features = &mut dropped_features[index * stride..][..stride];
             let gradient = &mut features_gradient[index * stride..][..stride];
             let drop_out = |values: &mut [f32]| {
                 if let Some(dropout) = mode.dropout {
-                    dropout.head(shard.positions[example], self.head_dropout, values);
+                    dropout.head(position, self.head_dropout, values);
                 }
             };
             drop_out(features);
-            self.logits(batch, shard.positions[example], features, row);
-            differentiate(example, row);
-            let first = row.len() - bias.len();
-            for (logit, slope) in row[first..].iter().enumerate() {
-                let slope = *slope as f32;
-                if trains {
-                    sum.head_bias[logit] += slope;
-                    if !self.ngrams.is_empty() {
-                        let position = shard.positions[example] as usize;
-                        sum.logits[position * bias.len() + logit] += slope;
-                    }
-                    let to = &mut sum.head_weight[logit * stride..][..stride];
-                    to.iter_mut().zip(&*features).for_each(|(to, feature)| *to += slope * feature);
+            for of in losses {
+                match of {
+                    LossOf::Sum => self.logits(batch, position, features, row),
+                    LossOf::Lstms => logits(features, weight, &no_bias, row),
+                    LossOf::Ngrams => self.ngram_logits(batch, position, row),
                 }
-                let from = &weight[logit * stride..][..stride];
-                gradient.iter_mut().zip(from).for_each(|(to, weight)| *to += slope * weight);
+                differentiate(*of, example, row);
+                let of_sum = *of == LossOf::Sum && !self.separates_branches;
+                let slopes = row[row.len() - bias.len()..].iter().map(|slope| *slope as f32);
+                if trains && (of_sum || *of == LossOf::Ngrams) {
+                    for (logit, slope) in slopes.clone().enumerate() {
+                        sum.head_bias[logit] += slope;
+                        if !self.ngrams.is_empty() {
+                            sum.logits[position as usize * bias.len() + logit] += slope;
+                        }
+                    }
+                }
+                if of_sum || *of == LossOf::Lstms {
+                    for (logit, slope) in slopes.enumerate() {
+                        if trains {
+                            let to = &mut sum.head_weight[logit * stride..][..stride];
+                            let pairs = to.iter_mut().zip(&*features);
+                            pairs.for_each(|(to, feature)| *to += slope * feature);
+                        }
+                        let from = &weight[logit * stride..][..stride];
+                        gradient
+                            .iter_mut()
+                            .zip(from)
+                            .for_each(|(to, weight)| *to += slope * weight);
+                    }
+                }
             }
             drop_out(gradient);
         }
@@ -540,15 +602,24 @@ impl Network {
         let trained =
             self.branches.iter().enumerate().filter(|(_, branch)| branch.input.embedding.trainable);
         let trained: Vec<usize> = trained.map(|(index, _)| index).collect();
-        gradients.rows.resize_with(trained.len(), RowGradient::default);
-        for (index, gradient) in trained.into_iter().zip(&mut gradients.rows) {
-            let size = self.branches[index].input.embedding.size;
-            gradient.parameter = self.indices[index].embedding;
-            gradient.words.clone_from(&batch.words[self.branches[index].input_index]);
+        let subwords = trained.iter().filter(|index| self.indices[**index].subwords.is_some());
+        gradients.rows.resize_with(trained.len() + subwords.count(), RowGradient::default);
+        let mut rows = gradients.rows.iter_mut();
+        for index in trained {
+            let (branch, indices) = (&self.branches[index], &self.indices[index]);
+            let (input, size) = (branch.input_index, branch.input.embedding.size);
+            let Some(gradient) = rows.next() else { break };
+            gradient.parameter = indices.embedding;
+            gradient.words.clone_from(&batch.words[input]);
             // The sum has a row for each word, which replaces the values of an earlier batch.
             gradient.values.resize(gradient.words.len() * size, 0.0);
             for (word, row) in sum.branches[index].rows.iter() {
                 gradient.values[word * size..][..size].copy_from_slice(&row[..size]);
+            }
+            if let (Some(parameter), Some(subwords)) = (indices.subwords, &batch.subwords[input]) {
+                let Some(of_buckets) = rows.next() else { break };
+                of_buckets.parameter = parameter;
+                subwords.split(size, gradient, of_buckets);
             }
         }
         gradients.ngrams.resize_with(self.ngrams.len(), RowGradient::default);

@@ -9,7 +9,9 @@ use std::ops::Range;
 use anyhow::Context;
 use rayon::prelude::*;
 
-use super::branch::{Branch, EmbeddingRows, Mode, Pass, Pooled, SequenceStates, Workspace};
+use super::branch::{
+    Branch, EmbeddingRows, Mode, Pass, Pooled, SequenceStates, VectorTables, Workspace,
+};
 use super::head::logits;
 use super::idle::Idle;
 use super::ngrams::NgramBranch;
@@ -22,6 +24,7 @@ use crate::config::{Input, Labelling};
 use crate::model::named_tensors::{NamedTensor, indices};
 use crate::model::parameters::{
     ModelSpec, Parameter, Role, cell_name, embedding_name, in_order, parameters, query_name,
+    subwords_name,
 };
 use crate::text::Corpus;
 
@@ -45,6 +48,8 @@ pub struct Network {
     /// Index of head.bias.
     head_bias: usize,
     head_dropout: f64,
+    /// The LSTMs and the n-grams each learn from a loss of their own.
+    separates_branches: bool,
     classes: usize,
     labelling: Labelling,
     idle_workspaces: Idle<ShardWorkspace>,
@@ -56,6 +61,8 @@ pub struct Network {
 /// Indices of the weights of a branch.
 struct BranchIndices {
     embedding: usize,
+    /// Index of the vectors of character n-grams, if words have these.
+    subwords: Option<usize>,
     /// Index of weight_ih for each layer and direction; weight_hh and bias_ih follow it.
     cells: Vec<Vec<usize>>,
     /// Index of the query of attention pooling.
@@ -74,7 +81,9 @@ impl BranchIndices {
         };
         let cells = (0..input.lstm.layers).map(layer).collect::<anyhow::Result<_>>()?;
         let query = input.has_attention().then(|| index(query_name(input))).transpose()?;
-        Ok(Self { embedding: index(embedding_name(input))?, cells, query })
+        let subwords = input.embedding.subwords.is_on().then(|| index(subwords_name(input)));
+        let (embedding, subwords) = (index(embedding_name(input))?, subwords.transpose()?);
+        Ok(Self { embedding, subwords, cells, query })
     }
 }
 
@@ -174,6 +183,7 @@ impl Network {
             head_weight: index(Role::HeadWeight),
             head_bias: index(Role::HeadBias).context("the network has no head")?,
             head_dropout: spec.config.model.head.dropout,
+            separates_branches: spec.config.separates_branches(),
             classes: spec.classes,
             labelling: spec.config.data.labelling(),
             idle_workspaces: Idle::default(),
@@ -224,12 +234,15 @@ impl Network {
         }
     }
 
-    fn embedding(&self, indices: &BranchIndices) -> EmbeddingRows<'_> {
-        let weight = &self.weights[indices.embedding];
-        match &weight.quantized {
-            Some(quantized) => EmbeddingRows::Quantized(quantized),
-            None => EmbeddingRows::Full(&weight.tensor.values),
-        }
+    fn word_vectors(&self, indices: &BranchIndices) -> VectorTables<'_> {
+        let rows = |index: usize| {
+            let weight = &self.weights[index];
+            match &weight.quantized {
+                Some(quantized) => EmbeddingRows::Quantized(quantized),
+                None => EmbeddingRows::Full(&weight.tensor.values),
+            }
+        };
+        VectorTables { own: rows(indices.embedding), subwords: indices.subwords.map(rows) }
     }
 
     fn head(&self) -> (&[f32], &[f32]) {
@@ -241,7 +254,17 @@ impl Network {
     fn logits(&self, batch: &ShardedBatch, position: u32, features: &[f32], row: &mut Vec<f64>) {
         let (weight, bias) = self.head();
         logits(features, weight, bias, row);
-        let first = row.len() - bias.len();
+        self.add_ngram_logits(batch, position, row);
+    }
+
+    /// Computes the logits of an example without the LSTMs.
+    fn ngram_logits(&self, batch: &ShardedBatch, position: u32, row: &mut Vec<f64>) {
+        logits(&[], &[], self.head().1, row);
+        self.add_ngram_logits(batch, position, row);
+    }
+
+    fn add_ngram_logits(&self, batch: &ShardedBatch, position: u32, row: &mut [f64]) {
+        let first = row.len() - self.head().1.len();
         for branch in &self.ngrams {
             let ngrams = &batch.ngrams[branch.input_index];
             branch.add_logits(&self.weights, ngrams, position as usize, &mut row[first..]);
@@ -263,10 +286,9 @@ impl Network {
     /// Returns the log-probability of each class for every example without the LSTMs, [B, C], in the order of
     /// the batch.
     pub fn ngram_log_probabilities(&self, batch: &ShardedBatch) -> Vec<f64> {
-        let features = vec![0.0; self.features()];
         let (mut all, mut row) = (Vec::with_capacity(batch.examples * self.classes), Vec::new());
         for position in 0..batch.examples as u32 {
-            self.logits(batch, position, &features, &mut row);
+            self.ngram_logits(batch, position, &mut row);
             self.labelling.log_probabilities(&mut row);
             all.extend_from_slice(&row);
         }
@@ -322,8 +344,17 @@ impl Network {
         let mut branches = self.branches.iter().zip(&self.indices);
         let found = branches.find(|(branch, _)| branch.input_index == input);
         let Some((branch, indices)) = found else { return SequenceStates::default() };
-        let embedding = self.embedding(indices);
-        branch.states(&single_text(input, &branch.input, corpus, example), embedding)
+        let vectors = self.word_vectors(indices);
+        branch.states(&single_text(input, &branch.input, corpus, example), vectors)
+    }
+
+    /// Returns the vectors of the words of one text of input `input`, [T, E]; none if it has no LSTM.
+    pub fn vectors_of_text(&self, input: usize, corpus: &Corpus, example: u32) -> Vec<f32> {
+        let mut branches = self.branches.iter().zip(&self.indices);
+        let found = branches.find(|(branch, _)| branch.input_index == input);
+        let Some((branch, indices)) = found else { return Vec::new() };
+        let texts = single_text(input, &branch.input, corpus, example);
+        branch.word_vectors(&texts, self.word_vectors(indices))
     }
 
     /// Runs the layers of each input over the padding that the texts of the batch share.
@@ -333,8 +364,8 @@ impl Network {
         for (branch, indices) in self.branches.iter().zip(&self.indices) {
             let input = branch.input_index;
             if let Some(texts) = &batch.shared_padding[input] {
-                let embedding = self.embedding(indices);
-                branch.run_padding(texts, embedding, &mut work.branches[input], mode);
+                let vectors = self.word_vectors(indices);
+                branch.run_padding(texts, vectors, &mut work.branches[input], mode);
             }
         }
         work
@@ -366,9 +397,9 @@ impl Network {
 
     fn begin_shard(&self, shard: &Shard, work: &mut ShardWorkspace, mode: Mode) {
         for (index, branch) in self.branches.iter().enumerate() {
-            let embedding = self.embedding(&self.indices[index]);
+            let vectors = self.word_vectors(&self.indices[index]);
             let texts = &shard.inputs[branch.input_index];
-            branch.begin_shard(texts, embedding, &mut work.branches[index], mode);
+            branch.begin_shard(texts, vectors, &mut work.branches[index], mode);
         }
     }
 

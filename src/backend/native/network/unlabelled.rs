@@ -69,9 +69,9 @@ impl UnlabelledPasses<'_> {
         let clean = Block { mode: Mode { backward: has_entropy, ..block.mode }, ..block };
         // Log-probabilities of the unperturbed texts, [examples, C].
         let mut predictions = Vec::new();
-        let mut entropy = 0.0;
+        let (mut entropy, losses) = (0.0, network.lstm_losses());
         network.pooled_features(clean, work);
-        network.head_gradients(clean, work, sum, |_, row| {
+        network.head_gradients(clean, work, sum, losses, |_, _, row| {
             network.labelling.log_probabilities(row);
             predictions.extend_from_slice(row);
             entropy += network.labelling.entropy(row);
@@ -100,7 +100,7 @@ impl UnlabelledPasses<'_> {
         network.scale_perturbations(block, work, normalization, xi, &squares);
         let direction = block.with_pass(Pass::Direction);
         network.pooled_features(direction, work);
-        network.head_gradients(direction, work, sum, |example, row| {
+        network.head_gradients(direction, work, sum, losses, |_, example, row| {
             differentiate(example, row);
             scale_to_one(row);
         });
@@ -110,7 +110,7 @@ impl UnlabelledPasses<'_> {
         let perturbed = block.with_pass(Pass::Perturbed);
         let mut divergence = 0.0;
         network.pooled_features(perturbed, work);
-        network.head_gradients(perturbed, work, sum, |example, row| {
+        network.head_gradients(perturbed, work, sum, losses, |_, example, row| {
             divergence += differentiate(example, row);
             row.iter_mut().for_each(|slope| *slope *= weight / self.total);
         });

@@ -3,11 +3,15 @@
 //! Letters in shapes: B batch, T time, E embedding, H hidden units of one direction, D pooled
 //! features, C classes, V vocabulary.
 
+mod words;
+
 use tch::{Device, Kind, Tensor};
 
 use lstmtext::backend::RandomSigns;
 use lstmtext::config::PadSide;
 use lstmtext::text::{Corpus, PAD};
+
+pub use words::{BatchWords, distinct_buckets};
 
 /// Copies values to a device. The host does not wait for a copy to a CUDA device.
 pub fn to_device<T: tch::kind::Element>(values: &[T], device: Device) -> Tensor {
@@ -128,6 +132,8 @@ impl PackedSigns {
 pub struct PaddedTexts {
     /// Token ids, int64 [B, T].
     pub ids: Tensor,
+    /// Words with their character n-grams, if the model reads these.
+    pub words: Option<BatchWords>,
     /// Position of the padding.
     pub padding: Padding,
 }
@@ -153,6 +159,9 @@ impl PaddedTexts {
         let lengths = to_device(&lengths, device);
         Self {
             ids: to_device(&ids, device).view([batch_size, time_steps]),
+            words: corpus.words().map(|words| {
+                BatchWords::gather(corpus, words, examples, time_steps as usize, device)
+            }),
             padding: Padding::new(lengths, time_steps, corpus.pad()),
         }
     }
