@@ -6,7 +6,7 @@ mod backends;
 mod choice;
 mod distributed;
 pub mod kernel;
-mod language_model;
+pub mod language_model;
 mod learner;
 mod memory;
 pub mod native;

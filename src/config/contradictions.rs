@@ -323,6 +323,20 @@ impl Config {
                            texts; remove one of them";
             faults.push((input.field("embedding.subwords"), message.into()));
         }
+        if self.pretrain.language_model.hidden_dropout > 0.0 {
+            let input = &self.inputs[0];
+            let reason = match input.lstm.bidirectional {
+                true => format!(
+                    "{}: true leaves language models only the lowest layer",
+                    input.field("lstm.bidirectional")
+                ),
+                false => format!("{} is 1", input.field("lstm.layers")),
+            };
+            if input.lstm.bidirectional || input.lstm.layers == 1 {
+                let field = "pretrain.language_model.hidden_dropout";
+                faults.push((field.into(), format!("applies between layers, but {reason}")));
+            }
+        }
         let TrainConfig { adversarial, virtual_adversarial, .. } = &self.train;
         for (section, epsilon) in [
             ("adversarial", adversarial.epsilon),

@@ -136,6 +136,30 @@ fn contradictions_are_reported() {
 }
 
 #[test]
+fn dropout_between_layers_of_a_language_model_needs_layers() {
+    for (lstm, reason) in [
+        ("bidirectional: false", Some("model.lstm.layers is 1")),
+        ("bidirectional: true, layers: 2", Some("model.lstm.bidirectional: true leaves")),
+        ("bidirectional: false, layers: 2", None),
+    ] {
+        let yaml = format!(
+            "data: {{train: x.csv}}\nmodel: {{lstm: {{{lstm}}}}}\n\
+             pretrain: {{language_model: {{hidden_dropout: 0.2}}}}\n"
+        );
+        let expected = reason.map(|reason| {
+            let field = "pretrain.language_model.hidden_dropout";
+            format!("test.yaml:3:29: {field}: applies between layers, but {reason}")
+        });
+        let Some(expected) = expected else {
+            parse_ok(&yaml);
+            continue;
+        };
+        let lines = faults(&yaml, &[]);
+        assert!(lines.len() == 1 && lines[0].starts_with(&expected), "{lines:?}");
+    }
+}
+
+#[test]
 fn an_automatic_token_budget_is_replaced_by_a_number() {
     let mut resolved = parse_ok("data: {train: x.csv}\ntrain: {token_budget: auto}\n");
     assert_eq!(resolved.config.train.token_budget, Some(AutoNumber::Auto));

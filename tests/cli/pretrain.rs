@@ -99,7 +99,10 @@ fn an_interrupted_language_model_resumes_bit_by_bit() {
     let dir = with_texts();
     let line = format!(
         "texts.txt {MODEL} --set pretrain.language_model.epochs=120 \
-         --set pretrain.language_model.validate_every=7 --set pretrain.language_model.dropout=0.2"
+         --set pretrain.language_model.validate_every=7 --set pretrain.language_model.dropout=0.2 \
+         --set pretrain.language_model.embedding_dropout=0.1 \
+         --set pretrain.language_model.input_dropout=0.1 \
+         --set pretrain.language_model.weight_dropout=0.1"
     );
     dir.lstmtext(&format!("pretrain {line} --out whole")).assert().success();
     let mut training = Training::spawn(&mut dir.process(&format!("pretrain {line} --out stopped")));

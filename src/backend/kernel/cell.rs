@@ -98,6 +98,13 @@ impl Cell {
         (forward, backward)
     }
 
+    /// Packs recurrent weights [4H, H] in place of those before.
+    pub fn pack_recurrent(&mut self, weight_hh: &[f32]) {
+        let Self { units, lanes, .. } = *self;
+        pack_forward(&mut self.recurrent, weight_hh, units, units, lanes);
+        pack_transposed(&mut self.recurrent_transposed, weight_hh, units, units, lanes);
+    }
+
     /// Number of gate values of a row, with padding: 4P.
     pub fn gates_width(&self) -> usize {
         GATES * self.padded_units

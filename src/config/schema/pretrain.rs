@@ -142,8 +142,22 @@ section! {
         learning_rate: f64 = 0.003, above(0.0);
         /// Maximum norm of the gradients of all parameters together. null: no clipping.
         gradient_clip: Option<f64> = Some(1.0), above(0.0);
-        /// Dropout rate of the hidden states before the output layer.
+        /// Dropout rate of the hidden states of the top layer before the output layer, with a mask for each
+        /// token. This rate and the next four are those of AWD-LSTM (Merity, Keskar and Socher 2018).
         dropout: f64 = 0.0, between(0.0, 0.99);
+        /// Rate at which words are removed from the inputs of a step: a removed word is missing in all of
+        /// its places, and the vectors of the others are scaled by 1/(1 − rate). The output layer has all
+        /// words.
+        embedding_dropout: f64 = 0.0, between(0.0, 0.99);
+        /// Dropout rate of the inputs of the LSTM, with the same mask for all tokens of a row in a step
+        /// (Gal and Ghahramani 2016).
+        input_dropout: f64 = 0.0, between(0.0, 0.99);
+        /// Dropout rate of the hidden states between layers, with masks like those of input_dropout. It needs at
+        /// least two layers, thus model.lstm.bidirectional: false.
+        hidden_dropout: f64 = 0.0, between(0.0, 0.99);
+        /// Dropout rate of the recurrent weights, with one mask for all rows of a step (DropConnect, Wan et
+        /// al. 2013).
+        weight_dropout: f64 = 0.0, between(0.0, 0.99);
         /// Maximum number of held-out tokens per validation. The perplexity is computed over the whole
         /// vocabulary.
         validation_tokens: u64 = 50_000, at_least(1.0);

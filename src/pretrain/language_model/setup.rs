@@ -6,8 +6,9 @@ use super::console::Console;
 use super::files::{RunFiles, TensorBoard};
 use super::stream::Rows;
 use super::trainer::{LanguageModelTrainer, Parts};
+use crate::backend::language_model::DropoutRates;
 use crate::backend::{Backend, LanguageModelLearner, LanguageModelSettings};
-use crate::config::{Config, Input, Resolved};
+use crate::config::{Config, Input, LanguageModelConfig, Resolved};
 use crate::model::parameters::embedding_name;
 use crate::model::{LanguageModelSpec, NamedTensor};
 use crate::output::{message, note};
@@ -84,6 +85,17 @@ fn normalize(vectors: &mut [f32], counts: &[u64], size: usize) {
     }
 }
 
+/// Returns the dropout rates of a configuration.
+fn dropout_rates(config: &LanguageModelConfig) -> DropoutRates {
+    DropoutRates {
+        embedding: config.embedding_dropout,
+        input: config.input_dropout,
+        hidden: config.hidden_dropout,
+        weight: config.weight_dropout,
+        output: config.dropout,
+    }
+}
+
 /// Returns a number that is the same for the same encoded texts in the same order.
 fn fingerprint_of(texts: &PretrainingTexts) -> u64 {
     let corpora = texts.train.iter().chain(&texts.held_out);
@@ -115,7 +127,7 @@ pub fn create_trainer<'a>(
         rows: rows.count,
         negatives: config.negatives,
         counts: stream_counts(texts),
-        dropout: config.dropout,
+        dropout: dropout_rates(config),
         gradient_clip: config.gradient_clip,
         shards: shards.min(rows.count),
         seed: full.train.seed,
@@ -180,7 +192,7 @@ pub fn inference(
         rows: 1,
         negatives: 1,
         counts: vec![1; vocabulary_size],
-        dropout: 0.0,
+        dropout: DropoutRates::default(),
         gradient_clip: None,
         shards: checkpoint.resolved.config.train.shard_count(),
         seed: 0,

@@ -3,18 +3,12 @@
 use rayon::prelude::*;
 
 use crate::backend::kernel::Instructions;
+use crate::backend::language_model::{BETAS, EPSILON, adam_layout};
 use crate::backend::native::gradients::Gradients;
 use crate::backend::native::update::{DenseUpdate, EmbeddingUpdate, RemainingRows, Rule, Update};
 use crate::backend::native::weight::Weight;
 use crate::backend::tensors_in_order;
 use crate::model::NamedTensor;
-
-/// Decay rates of the moments. A shorter memory of squared gradients than usual suits gradients of rare words.
-const BETAS: [f64; 2] = [0.9, 0.99];
-/// Term added to the denominator.
-const EPSILON: f64 = 1e-8;
-/// Names in `torch.optim` of the moments.
-const SLOTS: [&str; 2] = ["exp_avg", "exp_avg_sq"];
 
 /// Adam and its state. Rows without a gradient keep their weights and their state, as in `torch.optim.SparseAdam`.
 pub struct Adam {
@@ -94,12 +88,9 @@ impl Adam {
 
     /// Returns the names and shapes of the state tensors.
     fn layout(&self, weights: &[Weight]) -> Vec<(String, Vec<usize>)> {
-        let tensors = || self.states.iter().map(|state| &weights[state.index].tensor);
-        let moments = SLOTS.iter().flat_map(|slot| {
-            tensors().map(move |tensor| (format!("{slot}.{}", tensor.name), tensor.shape.clone()))
-        });
-        let steps = tensors().map(|tensor| (format!("step.{}", tensor.name), Vec::new()));
-        moments.chain(steps).collect()
+        let trained = self.states.iter().map(|state| &weights[state.index].tensor);
+        let trained: Vec<_> = trained.map(|tensor| (&*tensor.name, &*tensor.shape)).collect();
+        adam_layout(&trained)
     }
 
     /// Restores the state of an earlier run.
@@ -108,7 +99,7 @@ impl Adam {
     /// Returns an error if the state belongs to another model.
     pub fn load(&mut self, weights: &[Weight], state: Vec<NamedTensor>) -> anyhow::Result<()> {
         let mut tensors = tensors_in_order(&self.layout(weights), state)?.into_iter();
-        for slot in 0..SLOTS.len() {
+        for slot in 0..BETAS.len() {
             for (state, tensor) in self.states.iter_mut().zip(&mut tensors) {
                 state.moments[slot] = tensor.values;
             }

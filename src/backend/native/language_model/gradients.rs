@@ -2,19 +2,22 @@
 
 use rayon::prelude::*;
 
-use super::model::{EMBEDDING, Model};
+use super::model::{EMBEDDING, Model, mask_recurrent_weights};
 use super::negatives::Negatives;
 use super::shard::{Shard, ShardSums};
 use crate::backend::kernel::{GATES, packed_index};
+use crate::backend::language_model::DropoutMasks;
 use crate::backend::native::gradients::{Gradients, RowGradient};
 use crate::backend::native::row_numbers::{RowNumbers, sort_words};
 
 impl Model {
-    /// Adds up the gradients of all shards, those of one direction after the other, in order.
+    /// Adds up the gradients of all shards, those of one direction after the other, in order. `masks` are those of the
+    /// pass.
     pub fn collect_gradients(
         &self,
         shards: &mut [Shard],
         negatives: &Negatives,
+        masks: &DropoutMasks,
         row_numbers: &mut RowNumbers,
         gradients: &mut Gradients,
     ) {
@@ -23,21 +26,25 @@ impl Model {
         dense.resize_with(self.weights.len(), Vec::new);
         add_up(shards);
         let of_directions = shards.chunk_by(|a, b| a.direction == b.direction);
-        for (direction, shards) in self.directions.iter().zip(of_directions) {
+        for (index, (direction, shards)) in self.directions.iter().zip(of_directions).enumerate() {
             let sums = &shards[0].sums;
             for ((layer, cell), sums) in direction.cells.iter().enumerate().zip(&sums.cells) {
                 let first = direction.cell_index(layer);
                 let parts =
                     [(&sums.input, cell.inputs), (&sums.recurrent, cell.units), (&sums.bias, 1)];
-                for (index, (sum, columns)) in (first..).zip(parts) {
-                    unpack(sum, columns, cell.units, lanes, &mut dense[index]);
+                for (weight, (sum, columns)) in (first..).zip(parts) {
+                    unpack(sum, columns, cell.units, lanes, &mut dense[weight]);
+                }
+                if masks.drops_weights() {
+                    let recurrent = &mut dense[first + 1];
+                    mask_recurrent_weights(masks, [index, layer], cell.units, recurrent);
                 }
             }
-            let index = direction.projection_index();
+            let projection = direction.projection_index();
             let (units, padded_units) = (direction.cells[0].units, self.padded_units());
-            unpad(&sums.projection, [padded_units, units], scale, &mut dense[index]);
+            unpad(&sums.projection, [padded_units, units], scale, &mut dense[projection]);
             let sizes = [self.padded_size(), self.size];
-            unpad(&sums.projection_bias, sizes, scale, &mut dense[index + 1]);
+            unpad(&sums.projection_bias, sizes, scale, &mut dense[projection + 1]);
         }
         rows.resize_with(1 + self.directions.len(), RowGradient::default);
         self.collect_rows(shards, negatives, row_numbers, rows);

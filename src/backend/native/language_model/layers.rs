@@ -4,46 +4,46 @@ use super::model::Model;
 use super::shard::{LayerBuffers, Shard};
 use super::states::States;
 use crate::backend::kernel::{
-    Backward, BiasGradient, Forward, HiddenGradient, InputGradient, InputProjection, ScatterAdd,
-    WeightGradient,
+    AlignedVec, Backward, BiasGradient, Cell, Forward, HiddenGradient, InputGradient,
+    InputProjection, ScatterAdd, WeightGradient,
 };
+use crate::backend::language_model::DropoutMasks;
 use crate::backend::native::branch::CellGradient;
 
 impl Model {
-    /// Forward pass of the layers over a shard, from the states after the batch before. `backward` is true if a
+    /// Forward pass of the layers over a shard, from the states after the batch before. With dropout masks, a
     /// backward pass follows.
-    pub fn layers_forward(&self, shard: &mut Shard, states: &States, backward: bool) {
+    pub fn layers_forward(&self, shard: &mut Shard, states: &States, masks: Option<&DropoutMasks>) {
         let cells = &self.directions[shard.direction].cells;
         let (tokens, rows, padded_units) =
             (shard.tokens(), shard.rows.clone(), self.padded_units());
-        shard.projected.resize(shard.input_words * cells[0].gates_width());
-        self.instructions.run(InputProjection {
-            cell: &cells[0],
-            inputs: &shard.word_table,
-            row_stride: self.padded_size(),
-            projected: &mut shard.projected,
-        });
+        shard.word_dropout.draw(masks, shard.input_words, &shard.words, &shard.word_table);
         let mut layers = std::mem::take(&mut shard.layers);
         layers.resize_with(cells.len(), LayerBuffers::default);
         for (index, cell) in cells.iter().enumerate() {
             let (below, from_here) = layers.split_at_mut(index);
             let layer = &mut from_here[0];
-            let (input_rows, projected) = match below.last() {
-                None => (shard.inputs(), &shard.projected),
-                Some(below) => {
-                    layer.inputs.resize(tokens * padded_units);
-                    below.copy_states(rows.len(), padded_units, 0, &mut layer.inputs);
-                    layer.projected.resize(tokens * cell.gates_width());
-                    self.instructions.run(InputProjection {
-                        cell,
-                        inputs: &layer.inputs,
-                        row_stride: padded_units,
-                        projected: &mut layer.projected,
-                    });
-                    (&shard.token_rows[..], &layer.projected)
+            let stride = if index == 0 { self.padded_size() } else { padded_units };
+            layer.draw_input_mask(masks, [shard.direction, index], &rows, [stride, cell.inputs]);
+            let of_words = index == 0 && layer.input_mask.is_empty();
+            let (input_rows, projected) = if of_words {
+                let mut projected = std::mem::take(&mut shard.projected);
+                projected.resize(shard.input_words * cell.gates_width());
+                self.project(cell, shard.input_table(), stride, &mut projected);
+                shard.projected = projected;
+                (shard.inputs(), &shard.projected)
+            } else {
+                layer.inputs.resize(tokens * stride);
+                match below.last() {
+                    None => shard.copy_inputs(stride, &mut layer.inputs),
+                    Some(below) => below.copy_states(rows.len(), stride, 0, &mut layer.inputs),
                 }
+                mask_rows(&mut layer.inputs, &layer.input_mask);
+                layer.projected.resize(tokens * cell.gates_width());
+                self.project(cell, &layer.inputs, stride, &mut layer.projected);
+                (&shard.token_rows[..], &layer.projected)
             };
-            layer.cache.prepare(&shard.layout, padded_units, backward);
+            layer.cache.prepare(&shard.layout, padded_units, masks.is_some());
             states.load(index, rows.clone(), &mut layer.cache);
             self.instructions.run(Forward {
                 cell,
@@ -55,6 +55,11 @@ impl Model {
             });
         }
         shard.layers = layers;
+    }
+
+    /// Computes the input projection of some inputs, [n, stride].
+    fn project(&self, cell: &Cell, inputs: &[f32], row_stride: usize, projected: &mut AlignedVec) {
+        self.instructions.run(InputProjection { cell, inputs, row_stride, projected });
     }
 
     /// Backward pass of the layers over a shard, from the gradient of the hidden states of the top layer. No gradient
@@ -91,15 +96,23 @@ impl Model {
                 columns,
             });
             // The inputs, their stride and gradients: of each token, or of each distinct word.
+            let of_words = index == 0 && layer.input_mask.is_empty();
             let (left, left_stride, gradients, to) = match below.last_mut() {
-                Some(below) => (&layer.inputs, padded_units, gradients, &mut below.hidden_gradient),
+                Some(below) => {
+                    (&layer.inputs[..], padded_units, gradients, &mut below.hidden_gradient)
+                }
+                None if !of_words => {
+                    let to = &mut layer.input_gradient;
+                    (&layer.inputs[..], self.padded_size(), gradients, to)
+                }
                 None => {
                     let sum = &mut shard.projected_gradient;
                     sum.resize_zeroed(shard.input_words * columns);
                     let rows = &shard.word_rows[..shard.layout.tokens()];
                     self.instructions.run(ScatterAdd { sum, rows, gradients, columns });
                     let sum = &shard.projected_gradient;
-                    (&shard.word_table, self.padded_size(), sum, &mut shard.sums.inputs)
+                    let table = shard.word_dropout.table(&shard.word_table);
+                    (table, self.padded_size(), sum, &mut shard.sums.inputs)
                 }
             };
             self.instructions.run(BiasGradient { sum: &mut sums.bias, rows: gradients });
@@ -119,7 +132,26 @@ impl Model {
                 inputs: to,
                 columns: left_stride,
             });
+            mask_rows(to, &layer.input_mask);
+            if index == 0 && !of_words {
+                let sum = &mut shard.sums.inputs;
+                sum.resize_zeroed(shard.input_words * left_stride);
+                let rows = &shard.word_rows[..shard.layout.tokens()];
+                let gradients = &layer.input_gradient;
+                self.instructions.run(ScatterAdd { sum, rows, gradients, columns: left_stride });
+            }
         }
+        shard.word_dropout.mask(&mut shard.sums.inputs, self.padded_size());
         shard.layers = layers;
+    }
+}
+
+/// Multiplies the values of each time step, [rows, stride], with a mask, if there is one.
+fn mask_rows(values: &mut [f32], mask: &[f32]) {
+    if mask.is_empty() {
+        return;
+    }
+    for values in values.chunks_exact_mut(mask.len()) {
+        values.iter_mut().zip(mask).for_each(|(value, factor)| *value *= factor);
     }
 }

@@ -5,7 +5,8 @@
 //!
 //! 1. The rows of each direction are cut into shards ([`shard`]), which threads compute concurrently. Each shard
 //!    numbers its distinct words.
-//! 2. The negatives of the step are drawn, and their vectors packed ([`negatives`]).
+//! 2. The negatives of the step are drawn, and their vectors packed ([`negatives`]). Dropout masks are functions of
+//!    the position of a value ([`DropoutMasks`]); dropped recurrent weights are packed anew.
 //! 3. For each shard, the layers run forward from the states after the batch before ([`layers`]). The softmax computes
 //!    the loss, its own gradients and that of the hidden states ([`softmax`]), and the layers run backward.
 //! 4. The gradients of the shards are added up in order ([`gradients`]), clipped, and applied ([`adam`]).
@@ -13,7 +14,6 @@
 //! The loss of a direction is the mean over its B · T tokens; the gradient is that of the sum over the directions.
 
 mod adam;
-mod dropout;
 mod gradients;
 mod layers;
 mod model;
@@ -28,7 +28,6 @@ use anyhow::ensure;
 use rayon::prelude::*;
 
 use self::adam::Adam;
-use self::dropout::StateDropout;
 use self::model::Model;
 use self::negatives::Negatives;
 use self::shard::Shard;
@@ -36,23 +35,20 @@ use self::states::States;
 use super::gradients::Gradients;
 use super::row_numbers::RowNumbers;
 use crate::backend::kernel::Instructions;
+use crate::backend::language_model::{
+    CarriedState, DropoutMasks, NegativeSampler, carried_states, split_state,
+};
 use crate::backend::{
     LanguageModelBatch, LanguageModelLearner, LanguageModelSettings, LanguageModelStats,
-    tensors_in_order,
 };
 use crate::model::{LanguageModelSpec, NamedTensor};
-
-/// Names of the two kinds of states.
-const STATES: [&str; 2] = ["hidden", "cell"];
-/// Start of the names of the states of training.
-const STATE_PREFIX: &str = "state.";
 
 /// A language model on the CPU that is being trained.
 pub struct NativeLanguageModel {
     model: Model,
     settings: LanguageModelSettings,
-    /// Prefix of the names of the input's tensors.
-    prefix: String,
+    /// Tensors of the states of training.
+    carried_states: Vec<CarriedState>,
     adam: Adam,
     negatives: Negatives,
     /// States of training of each direction.
@@ -84,21 +80,14 @@ impl NativeLanguageModel {
         weights: Vec<NamedTensor>,
         instructions: Instructions,
     ) -> anyhow::Result<Self> {
-        let LanguageModelSettings { rows, negatives, counts, dropout, seed, .. } = &settings;
-        ensure!(
-            counts.len() == spec.vocabulary_size,
-            "there are counts of {} words, but the vocabulary has {}",
-            counts.len(),
-            spec.vocabulary_size
-        );
-        ensure!(*rows > 0, "a language model needs at least one row");
-        ensure!((0.0..1.0).contains(dropout), "the dropout rate must be in [0, 1), not {dropout}");
-        let negatives = Negatives::new(counts, *negatives, *seed)?;
+        settings.check(spec.vocabulary_size)?;
+        let LanguageModelSettings { rows, negatives, counts, seed, .. } = &settings;
+        let sampler = NegativeSampler::new(counts, *negatives, *seed)?;
         let model = Model::new(spec, weights, instructions)?;
         let mut learner = Self {
-            prefix: spec.input.prefix(),
+            carried_states: carried_states(spec, *rows),
             adam: Adam::new(&model.weights, instructions),
-            negatives,
+            negatives: Negatives::new(sampler),
             states: Vec::new(),
             score_states: Vec::new(),
             shards: Vec::new(),
@@ -121,25 +110,8 @@ impl NativeLanguageModel {
 
     /// Checks a batch, and cuts its rows into shards.
     fn shard(&mut self, batch: &LanguageModelBatch) -> anyhow::Result<()> {
-        let (rows, directions) = (batch.rows, self.model.directions.len());
-        ensure!(
-            batch.ids.len() == directions,
-            "the batch has {} directions, but the model has {directions}",
-            batch.ids.len()
-        );
-        let steps = batch.steps();
-        for ids in &batch.ids {
-            ensure!(
-                rows > 0 && steps > 0 && ids.len() == rows * (steps + 1),
-                "{} ids are not {rows} rows of at least 2 ids",
-                ids.len()
-            );
-            let vocabulary_size = self.model.vocabulary_size;
-            ensure!(
-                ids.iter().all(|id| (*id as usize) < vocabulary_size),
-                "the batch has an id that is not below the vocabulary size {vocabulary_size}"
-            );
-        }
+        let (rows, steps, directions) = (batch.rows, batch.steps(), self.model.directions.len());
+        batch.check(directions, self.model.vocabulary_size)?;
         let shards = self.settings.shards.clamp(1, rows);
         self.shards.resize_with(directions * shards, Shard::default);
         for (index, shard) in self.shards.iter_mut().enumerate() {
@@ -151,28 +123,27 @@ impl NativeLanguageModel {
         Ok(())
     }
 
-    /// Computes the gradients of a step. Returns the mean loss of each direction.
+    /// Computes the gradients of a step. Returns the mean loss of each direction. If recurrent weights are dropped, the
+    /// model must be packed before it is used for anything else.
     fn compute_gradients(
         &mut self,
         batch: &LanguageModelBatch,
         step: u64,
     ) -> anyhow::Result<Vec<f64>> {
-        ensure!(
-            batch.rows == self.settings.rows,
-            "the batch has {} rows, not {}",
-            batch.rows,
-            self.settings.rows
-        );
+        self.settings.check_batch(batch, self.model.directions.len())?;
         self.shard(batch)?;
         self.negatives.draw(step, &self.model);
-        let dropout = StateDropout::new(self.settings.seed, step, self.settings.dropout);
+        let masks = self.masks(step);
+        if masks.drops_weights() {
+            self.model.drop_recurrent_weights(&masks);
+        }
         let Self { model, negatives, states, shards, .. } = self;
         let factor = 1.0 / batch.tokens() as f32;
         shards.par_iter_mut().with_max_len(1).for_each(|shard| {
             let output_bias = model.values(model.directions[shard.direction].output_bias_index());
             shard.look_up(model, |word| output_bias[word as usize] - negatives.log_expected(word));
-            model.layers_forward(shard, &states[shard.direction], true);
-            model.sampled_softmax(shard, negatives, &dropout, factor);
+            model.layers_forward(shard, &states[shard.direction], Some(&masks));
+            model.sampled_softmax(shard, negatives, &masks, factor);
             model.layers_backward(shard);
         });
         let mut losses = vec![0.0; model.directions.len()];
@@ -183,36 +154,15 @@ impl NativeLanguageModel {
         if losses.iter().all(|loss| loss.is_finite()) {
             shards.iter().for_each(|shard| shard.store_states(&mut states[shard.direction]));
         }
-        model.collect_gradients(shards, negatives, &mut self.row_numbers, &mut self.gradients);
+        let row_numbers = &mut self.row_numbers;
+        model.collect_gradients(shards, negatives, &masks, row_numbers, &mut self.gradients);
         Ok(losses)
     }
 
-    /// Returns the tensors of the states of training.
-    fn state_tensors(&self) -> Vec<StateTensor> {
-        let mut tensors = Vec::new();
-        for (direction, weights) in self.model.directions.iter().enumerate() {
-            let suffix = if direction == 0 { "" } else { "_reverse" };
-            for (layer, cell) in weights.cells.iter().enumerate() {
-                for (kind, name) in STATES.iter().enumerate() {
-                    let name = format!("{STATE_PREFIX}{}{name}_l{layer}{suffix}", self.prefix);
-                    let shape = vec![self.settings.rows, cell.units];
-                    tensors.push(StateTensor { direction, layer, kind, name, shape });
-                }
-            }
-        }
-        tensors
+    /// Returns the dropout masks of a step.
+    fn masks(&self, step: u64) -> DropoutMasks {
+        DropoutMasks::new(self.settings.seed, step, &self.settings.dropout)
     }
-}
-
-/// A tensor of states of training.
-struct StateTensor {
-    direction: usize,
-    layer: usize,
-    /// Index in [`STATES`].
-    kind: usize,
-    name: String,
-    /// [B, H].
-    shape: Vec<usize>,
 }
 
 impl LanguageModelLearner for NativeLanguageModel {
@@ -230,6 +180,8 @@ impl LanguageModelLearner for NativeLanguageModel {
                 _ => 1.0,
             };
             self.adam.step(&mut self.model.weights, &self.gradients, learning_rate, factor);
+        }
+        if stats.is_finite() || self.masks(step).drops_weights() {
             self.model.pack();
         }
         Ok(stats)
@@ -251,7 +203,7 @@ impl LanguageModelLearner for NativeLanguageModel {
         let score = |shard: &mut Shard| {
             let output_bias = model.values(model.directions[shard.direction].output_bias_index());
             shard.look_up(model, |word| output_bias[word as usize]);
-            model.layers_forward(shard, &states[shard.direction], false);
+            model.layers_forward(shard, &states[shard.direction], None);
             let mut scores = vec![0.0; shard.rows.len()];
             model.score(shard, &mut scores);
             scores
@@ -272,26 +224,21 @@ impl LanguageModelLearner for NativeLanguageModel {
     }
 
     fn optimizer_state(&mut self) -> Vec<NamedTensor> {
-        let states = self.state_tensors().into_iter().map(|tensor| {
-            let StateTensor { direction, layer, kind, name, shape } = tensor;
-            let values = self.states[direction].values(layer, kind, shape[1]);
-            NamedTensor { name, shape, values }
+        let states = self.carried_states.iter().map(|state| {
+            let CarriedState { direction, layer, kind, name, shape } = state;
+            let values = self.states[*direction].values(*layer, *kind, shape[1]);
+            NamedTensor { name: name.clone(), shape: shape.to_vec(), values }
         });
         self.adam.state(&self.model.weights).into_iter().chain(states).collect()
     }
 
     fn load_optimizer_state(&mut self, state: Vec<NamedTensor>) -> anyhow::Result<()> {
-        let tensors = self.state_tensors();
-        let expected: Vec<_> =
-            tensors.iter().map(|tensor| (tensor.name.clone(), tensor.shape.clone())).collect();
-        let (states, state): (Vec<_>, Vec<_>) =
-            state.into_iter().partition(|tensor| tensor.name.starts_with(STATE_PREFIX));
-        let states = tensors_in_order(&expected, states)?;
-        self.adam.load(&self.model.weights, state)?;
-        for (StateTensor { direction, layer, kind, shape, .. }, tensor) in
-            tensors.into_iter().zip(states)
+        let (carried, of_adam) = split_state(&self.carried_states, state)?;
+        self.adam.load(&self.model.weights, of_adam)?;
+        for (CarriedState { direction, layer, kind, shape, .. }, tensor) in
+            self.carried_states.iter().zip(carried)
         {
-            self.states[direction].set_values(layer, kind, shape[1], &tensor.values);
+            self.states[*direction].set_values(*layer, *kind, shape[1], &tensor.values);
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use crate::backend::kernel::{AlignedVec, Cell, Instructions, PackedMatrix};
+use crate::backend::language_model::DropoutMasks;
 use crate::backend::native::weight::Weight;
 use crate::model::parameters::in_order;
 use crate::model::{LanguageModelSpec, NamedTensor};
@@ -144,4 +145,31 @@ impl Model {
             bias.for_each(|(to, from)| *to = from * scale);
         });
     }
+
+    /// Packs the recurrent weights times their dropout masks, until [`Model::pack`] packs them without.
+    pub fn drop_recurrent_weights(&mut self, masks: &DropoutMasks) {
+        let weights = &self.weights;
+        for (index, direction) in self.directions.iter_mut().enumerate() {
+            for layer in 0..direction.cells.len() {
+                let mut dropped = weights[direction.cell_index(layer) + 1].tensor.values.clone();
+                let cell = &mut direction.cells[layer];
+                mask_recurrent_weights(masks, [index, layer], cell.units, &mut dropped);
+                cell.pack_recurrent(&dropped);
+            }
+        }
+    }
+}
+
+/// Multiplies the recurrent weights of a direction and layer, or their gradient, [4H, H], with their dropout masks.
+pub fn mask_recurrent_weights(
+    masks: &DropoutMasks,
+    [direction, layer]: [usize; 2],
+    units: usize,
+    values: &mut [f32],
+) {
+    values.par_chunks_mut(units).enumerate().for_each_init(Vec::new, |mask, (row, values)| {
+        mask.resize(units, 0.0);
+        masks.weights(direction, layer, row, mask);
+        values.iter_mut().zip(mask).for_each(|(value, factor)| *value *= *factor);
+    });
 }

@@ -1,62 +1,12 @@
-//! The random words of a step that predictions are compared with. The softmax over them belongs elsewhere.
-
-use anyhow::ensure;
+//! The random words of a step, packed for the kernel. How they are drawn, and the softmax over them, belong elsewhere.
 
 use super::model::Model;
 use crate::backend::kernel::{AlignedVec, PackedMatrix};
-use crate::random::{absorb, mix, named_seed};
-
-/// Exponent of the counts of words in the probabilities of drawing them (Mikolov et al. 2013).
-const EXPONENT: f64 = 0.75;
-
-/// Draws words with probabilities proportional to count^0.75, in constant time for each (Walker 1977, Vose 1991).
-struct AliasTable {
-    /// Words that can be drawn.
-    words: Vec<u32>,
-    /// For each of these words, the probability that a draw of its place means itself.
-    own: Vec<f64>,
-    /// For each of these words, the index of the one that a draw means otherwise.
-    alias: Vec<u32>,
-}
-
-impl AliasTable {
-    /// Creates the table of words with these weights.
-    fn new(words: Vec<u32>, weights: &[f64]) -> Self {
-        let mean = weights.iter().sum::<f64>() / weights.len() as f64;
-        let mut own: Vec<f64> = weights.iter().map(|weight| weight / mean).collect();
-        let mut alias: Vec<u32> = (0..words.len() as u32).collect();
-        let (mut small, mut large): (Vec<u32>, Vec<u32>) =
-            alias.iter().partition(|index| own[**index as usize] < 1.0);
-        while let (Some(donee), Some(donor)) = (small.pop(), large.last().copied()) {
-            alias[donee as usize] = donor;
-            own[donor as usize] -= 1.0 - own[donee as usize];
-            if own[donor as usize] < 1.0 {
-                large.pop();
-                small.push(donor);
-            }
-        }
-        // What is left differs from 1 by rounding only.
-        small.iter().chain(&large).for_each(|index| own[*index as usize] = 1.0);
-        Self { words, own, alias }
-    }
-
-    /// Returns the word of a random number.
-    fn word(&self, random: u64) -> u32 {
-        const HALF: u32 = u64::BITS / 2;
-        let index = (((random >> HALF) * self.words.len() as u64) >> HALF) as usize;
-        let is_own = f64::from(random as u32) < self.own[index] * 2.0_f64.powi(HALF as i32);
-        self.words[if is_own { index } else { self.alias[index] as usize }]
-    }
-}
+use crate::backend::language_model::NegativeSampler;
 
 /// The negatives of the current step.
 pub struct Negatives {
-    table: AliasTable,
-    seed: u64,
-    /// Number of words that a step draws, N.
-    count: usize,
-    /// log(N · p) of each word, `[V]`.
-    log_expected: Vec<f32>,
+    sampler: NegativeSampler,
     /// Words that were drawn, sorted, each one once.
     pub words: Vec<u32>,
     /// Vectors of the words as columns, [E, words].
@@ -69,41 +19,22 @@ pub struct Negatives {
 }
 
 impl Negatives {
-    /// Creates negatives of words with these counts, `[V]`.
-    ///
-    /// # Errors
-    /// Returns an error if no word has a count, or if there are to be no negatives.
-    pub fn new(counts: &[u64], count: usize, seed: u64) -> anyhow::Result<Self> {
-        ensure!(count > 0, "a language model needs at least one negative");
-        let words: Vec<u32> =
-            (0..).zip(counts).filter(|(_, count)| **count > 0).map(|(word, _)| word).collect();
-        ensure!(!words.is_empty(), "a language model needs at least one word that occurs");
-        // Words that never occur are not drawn, but may be targets.
-        let weight = |count: &u64| (*count.max(&1) as f64).powf(EXPONENT);
-        let weights: Vec<f64> = words.iter().map(|word| weight(&counts[*word as usize])).collect();
-        let total: f64 = weights.iter().sum();
-        let expected = counts.iter().map(|each| (count as f64 * weight(each) / total).ln() as f32);
-        Ok(Self {
-            table: AliasTable::new(words, &weights),
-            seed: named_seed(seed, "negatives"),
-            count,
-            log_expected: expected.collect(),
+    /// Creates the negatives that `sampler` draws.
+    pub fn new(sampler: NegativeSampler) -> Self {
+        Self {
+            sampler,
             words: Vec::new(),
             columns: PackedMatrix::default(),
             rows: PackedMatrix::default(),
             biases: Vec::new(),
-        })
+        }
     }
 
     /// Draws the words of a step and packs their vectors.
-    ///
-    /// A word that is drawn m times stands for m equal terms of the softmax. It gets one term with log m added to its
-    /// logit.
     pub fn draw(&mut self, step: u64, model: &Model) {
-        let drawn = self.drawn(step);
-        let runs = || drawn.chunk_by(|a, b| a == b);
+        let drawn = self.sampler.distinct(step);
         self.words.clear();
-        self.words.extend(runs().map(|run| run[0]));
+        self.words.extend(drawn.iter().map(|(word, _)| *word));
         let (words, lanes) = (&self.words, model.instructions.lanes());
         let (size, count) = (model.size, words.len());
         let vector = |index: usize| model.word_vector(words[index]);
@@ -114,63 +45,20 @@ impl Negatives {
             bias.resize(self.columns.padded_columns());
             bias[count..].fill(f32::NEG_INFINITY);
             let output_bias = model.values(direction.output_bias_index());
-            for (to, run) in bias.iter_mut().zip(runs()) {
-                let word = run[0] as usize;
-                *to = output_bias[word] - self.log_expected[word] + (run.len() as f32).ln();
+            for (to, (word, times)) in bias.iter_mut().zip(&drawn) {
+                let expected = self.sampler.log_expected(*word);
+                *to = output_bias[*word as usize] - expected + (*times as f32).ln();
             }
         }
     }
 
-    /// Returns the words that a step draws, sorted, with repetitions.
-    pub fn drawn(&self, step: u64) -> Vec<u32> {
-        let seed = absorb(self.seed, [step]);
-        let word = |index| self.table.word(mix(seed ^ mix(index)));
-        let mut drawn: Vec<u32> = (0..self.count as u64).map(word).collect();
-        drawn.sort_unstable();
-        drawn
-    }
-
     /// Returns log(N · p) of a word.
     pub fn log_expected(&self, word: u32) -> f32 {
-        self.log_expected[word as usize]
+        self.sampler.log_expected(word)
     }
 
     /// Returns the index of a word among the negatives.
     pub fn index_of(&self, word: u32) -> Option<usize> {
         self.words.binary_search(&word).ok()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_are_drawn_in_proportion_to_their_probabilities() {
-        let counts = [0, 1, 16, 0, 81, 10_000];
-        let weights = [1.0, 8.0, 27.0, 1000.0];
-        let negatives = Negatives::new(&counts, 7, 1).unwrap();
-        const DRAWS: u64 = 200_000;
-        let mut drawn = [0.0; 6];
-        for index in 0..DRAWS {
-            drawn[negatives.table.word(mix(index)) as usize] += 1.0;
-        }
-        let total: f64 = weights.iter().sum();
-        for (word, weight) in [1, 2, 4, 5].into_iter().zip(weights) {
-            let expected = weight / total;
-            let deviation = (expected * DRAWS as f64).sqrt();
-            let actual: f64 = drawn[word as usize];
-            assert!((actual - expected * DRAWS as f64).abs() < 4.0 * deviation, "{drawn:?}");
-            let expected = (7.0 * expected).ln() as f32;
-            assert!((negatives.log_expected(word) - expected).abs() < 1e-6);
-        }
-        assert_eq!((drawn[0], drawn[3]), (0.0, 0.0), "words without a count are not drawn");
-        assert_eq!(negatives.log_expected(0), negatives.log_expected(1), "the count is at least 1");
-    }
-
-    #[test]
-    fn negatives_need_words() {
-        assert!(Negatives::new(&[0, 0], 5, 1).is_err());
-        assert!(Negatives::new(&[1], 0, 1).is_err());
     }
 }

@@ -6,6 +6,7 @@ use std::ops::Range;
 use super::model::Model;
 use super::states::States;
 use crate::backend::kernel::{AlignedVec, ForwardCache, Layout};
+use crate::backend::language_model::DropoutMasks;
 use crate::backend::native::branch::CellGradient;
 use crate::backend::native::row_numbers::RowNumbers;
 
@@ -33,6 +34,8 @@ pub struct Shard {
     pub token_rows: Vec<u32>,
     /// Vectors of the distinct words, [words, E with padding].
     pub word_table: AlignedVec,
+    /// Dropout of the words that are read.
+    pub word_dropout: WordDropout,
     /// Added to the logit of each distinct word as a target, `[words]`.
     pub target_biases: Vec<f32>,
     /// For each distinct word, its index among the negatives.
@@ -51,15 +54,29 @@ pub struct Shard {
     pub sums: ShardSums,
 }
 
+/// Dropout of the vectors of the words that are read. Both are empty without it.
+#[derive(Default)]
+pub struct WordDropout {
+    /// Factors of the vectors, `[input words]`.
+    factors: Vec<f32>,
+    /// Vectors times their factors, [input words, E with padding].
+    dropped: AlignedVec,
+}
+
 /// Buffers of a layer.
 #[derive(Default)]
 pub struct LayerBuffers {
     /// Results of the forward pass.
     pub cache: ForwardCache,
-    /// Inputs of a layer above the first one, [tokens, P].
+    /// Inputs of each token after dropout, [tokens, P], or [tokens, E with padding] for the lowest layer. It has none
+    /// without dropout of its inputs, because it projects each distinct word once.
     pub inputs: AlignedVec,
     /// Input projection of `inputs`.
     pub projected: AlignedVec,
+    /// Dropout mask of the inputs of each row, [R, P or E with padding]; empty without dropout.
+    pub input_mask: AlignedVec,
+    /// Gradient of `inputs` of the lowest layer.
+    pub input_gradient: AlignedVec,
     /// Gradient of the hidden state after each token, [tokens, P].
     pub hidden_gradient: AlignedVec,
 }
@@ -171,6 +188,19 @@ impl Shard {
         self.target_biases.clear();
         self.target_biases.extend(self.words.iter().map(|word| bias(*word)));
     }
+
+    /// Returns the vectors of the distinct words as inputs, at least [input words, E with padding].
+    pub fn input_table(&self) -> &[f32] {
+        self.word_dropout.table(&self.word_table)
+    }
+
+    /// Copies the vector of each token to `inputs`, [tokens, E with padding].
+    pub fn copy_inputs(&self, padded_size: usize, inputs: &mut [f32]) {
+        let table = self.input_table();
+        for (row, to) in self.inputs().iter().zip(inputs.chunks_exact_mut(padded_size)) {
+            to.copy_from_slice(&table[*row as usize * padded_size..][..padded_size]);
+        }
+    }
 }
 
 impl Shard {
@@ -182,7 +212,59 @@ impl Shard {
     }
 }
 
+impl WordDropout {
+    /// Draws the factors of the first `count` of these words with these vectors, [words, E with padding]. Without
+    /// masks, no word is dropped.
+    pub fn draw(
+        &mut self,
+        masks: Option<&DropoutMasks>,
+        count: usize,
+        words: &[u32],
+        vectors: &[f32],
+    ) {
+        self.factors.clear();
+        let masks = masks.filter(|masks| masks.drops_words());
+        let padded_size = vectors.len() / words.len();
+        self.dropped.resize(if masks.is_some() { count * padded_size } else { 0 });
+        if let Some(masks) = masks {
+            self.factors.extend(words[..count].iter().map(|word| masks.word(*word)));
+            self.dropped.copy_from_slice(&vectors[..count * padded_size]);
+            scale_rows(&mut self.dropped, padded_size, &self.factors);
+        }
+    }
+
+    /// Returns the vectors after dropout of the words with these vectors.
+    pub fn table<'a>(&'a self, vectors: &'a [f32]) -> &'a [f32] {
+        if self.factors.is_empty() { vectors } else { &self.dropped }
+    }
+
+    /// Multiplies the gradients of the vectors after dropout, [input words, E with padding], with the factors.
+    pub fn mask(&self, gradients: &mut [f32], padded_size: usize) {
+        scale_rows(gradients, padded_size, &self.factors);
+    }
+}
+
 impl LayerBuffers {
+    /// Draws the dropout mask of the inputs of this layer for some rows of the batch, of which each has `inputs`
+    /// values in a row of `stride`. Without masks, no input is dropped.
+    pub fn draw_input_mask(
+        &mut self,
+        masks: Option<&DropoutMasks>,
+        [direction, layer]: [usize; 2],
+        rows: &Range<usize>,
+        [stride, inputs]: [usize; 2],
+    ) {
+        let masks = masks.filter(|masks| masks.drops_inputs(layer));
+        self.input_mask.resize(if masks.is_some() { rows.len() * stride } else { 0 });
+        if let Some(masks) = masks {
+            for (row, mask) in rows.clone().zip(self.input_mask.chunks_exact_mut(stride)) {
+                let (mask, padding) = mask.split_at_mut(inputs);
+                masks.inputs(direction, layer, row, mask);
+                padding.fill(0.0);
+            }
+        }
+    }
+
     /// Copies the hidden states after some consecutive tokens of a shard of `rows` rows to `to`, [tokens, P].
     pub fn copy_states(&self, rows: usize, padded_units: usize, first: usize, to: &mut [f32]) {
         let ForwardCache { hidden, last_hidden, .. } = &self.cache;
@@ -193,5 +275,12 @@ impl LayerBuffers {
         states.copy_from_slice(hidden.get(start..start + inner).unwrap_or_default());
         let start = (start + inner).saturating_sub(hidden.len());
         last.copy_from_slice(&last_hidden[start..start + last.len()]);
+    }
+}
+
+/// Multiplies each row of a matrix with its factor. The matrix stays as it is if there are no factors.
+fn scale_rows(matrix: &mut [f32], stride: usize, factors: &[f32]) {
+    for (row, factor) in matrix.chunks_exact_mut(stride).zip(factors) {
+        row.iter_mut().for_each(|value| *value *= factor);
     }
 }

@@ -23,7 +23,6 @@
 //! The negatives are the same for all tokens, so logits, dq and dX are three products of large matrices: Q [n, E] with
 //! X [N, E]. They are computed for a chunk of tokens at a time, whose logits stay in the L2 cache.
 
-use super::dropout::StateDropout;
 use super::model::{EMBEDDING, Model};
 use super::negatives::Negatives;
 use super::shard::{Shard, ShardSums, SoftmaxBuffers};
@@ -31,6 +30,7 @@ use crate::backend::kernel::{
     AddExponentials, BiasGradient, PackedMatrix, Product, RowProducts, RowProductsBackward,
     SoftmaxGradient, WeightGradient,
 };
+use crate::backend::language_model::DropoutMasks;
 
 /// Number of tokens in a chunk, whole register tiles.
 const CHUNK: usize = 48;
@@ -44,7 +44,7 @@ impl Model {
         &self,
         shard: &mut Shard,
         negatives: &Negatives,
-        dropout: &StateDropout,
+        masks: &DropoutMasks,
         factor: f32,
     ) {
         let (size, padded_size, padded_units) =
@@ -69,11 +69,11 @@ impl Model {
             let SoftmaxBuffers { states, mask, queries, query_gradient, logits, targets } =
                 &mut buffers;
             top.copy_states(rows, padded_units, first, states);
-            if dropout.is_on() {
-                let masks = mask.chunks_exact_mut(padded_units);
-                for (token, mask) in (first..).zip(masks) {
+            if masks.drops_outputs() {
+                let of_tokens = mask.chunks_exact_mut(padded_units);
+                for (token, mask) in (first..).zip(of_tokens) {
                     let (row, step) = shard.position(token);
-                    dropout.mask(shard.direction, row, step, &mut mask[..units]);
+                    masks.outputs(shard.direction, row, step, &mut mask[..units]);
                 }
                 multiply(states, mask);
             }
@@ -159,7 +159,7 @@ impl Model {
                 stride: padded_units,
                 rows: count,
             });
-            if dropout.is_on() {
+            if masks.drops_outputs() {
                 multiply(hidden_gradient, mask);
             }
         }

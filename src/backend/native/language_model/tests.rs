@@ -1,5 +1,6 @@
 use super::model::EMBEDDING;
 use super::*;
+use crate::backend::language_model::DropoutRates;
 use crate::config::{self, Config};
 use crate::random::{absorb, mix};
 
@@ -32,7 +33,7 @@ impl Case {
             negatives: 13,
             // Some ids have no count, as the special ones.
             counts: (0..VOCABULARY as u64).map(|id| if id < 4 { 0 } else { 200 / id }).collect(),
-            dropout: 0.0,
+            dropout: DropoutRates::default(),
             gradient_clip: None,
             shards: 2,
             seed: 5,
@@ -86,6 +87,13 @@ impl Case {
 
 const KINDS: [&str; 3] = ["layers: 1", "layers: 2", "bidirectional: true"];
 
+/// No dropout.
+const NONE: DropoutRates =
+    DropoutRates { embedding: 0.0, input: 0.0, hidden: 0.0, weight: 0.0, output: 0.0 };
+/// Dropout everywhere.
+const ALL: DropoutRates =
+    DropoutRates { embedding: 0.3, input: 0.2, hidden: 0.4, weight: 0.3, output: 0.3 };
+
 /// Returns the gradient of each weight with all rows.
 fn gradients(learner: &NativeLanguageModel) -> Vec<Vec<f32>> {
     let gradient = |(index, weight): (usize, &crate::backend::native::Weight)| match learner
@@ -114,7 +122,15 @@ fn assert_near(actual: f64, expected: f64, tolerance: f64, name: &str) {
 /// Losses, all gradients and carried states are those of a naive implementation, for two batches in a row.
 #[test]
 fn losses_and_gradients_agree_with_finite_differences() {
-    for (kind, dropout) in KINDS.into_iter().zip([0.0, 0.3, 0.3]) {
+    for (kind, dropout) in [
+        ("layers: 1", NONE),
+        ("layers: 2", DropoutRates { output: 0.3, ..NONE }),
+        ("layers: 1", DropoutRates { embedding: 0.3, ..NONE }),
+        ("layers: 1", DropoutRates { weight: 0.4, ..NONE }),
+        ("layers: 2", DropoutRates { hidden: 0.4, ..NONE }),
+        ("layers: 2", ALL),
+        ("bidirectional: true", ALL),
+    ] {
         let mut case = Case::new(kind);
         case.settings.dropout = dropout;
         let batches: [_; 2] = case.batches(4);
@@ -126,6 +142,7 @@ fn losses_and_gradients_agree_with_finite_differences() {
             let differences = naive.gradients(batch, step);
             for (instructions, learner) in available.iter().zip(&mut learners) {
                 let losses = learner.compute_gradients(batch, step).unwrap();
+                let kind = format!("{kind}, {dropout:?}");
                 for (loss, expected) in losses.iter().zip(&expected) {
                     assert_near(*loss, *expected, 1e-5, &format!("{kind}, {instructions}"));
                 }
@@ -143,7 +160,7 @@ fn losses_and_gradients_agree_with_finite_differences() {
                     }
                 }
             }
-            naive.carry(batch);
+            naive.carry(batch, step);
         }
     }
 }
@@ -208,7 +225,8 @@ fn states_continue_from_batch_to_batch() {
 #[test]
 fn scores_are_those_of_a_full_softmax() {
     for kind in KINDS {
-        let case = Case::new(kind);
+        let mut case = Case::new(kind);
+        case.settings.dropout = ALL;
         let batches: [_; 2] = case.batches(9);
         for instructions in Instructions::available() {
             let mut naive = Naive::new(&case.spec(), &case.settings, &case.weights());
@@ -221,7 +239,7 @@ fn scores_are_those_of_a_full_softmax() {
                 for (actual, expected) in actual.concat().iter().zip(expected.concat()) {
                     assert_near(*actual, expected, 1e-5, kind);
                 }
-                naive.carry(batch);
+                naive.carry_scored(batch);
             }
             assert_eq!(learner.optimizer_state(), states_before, "training keeps its states");
             let again = learner.score(&batches[0], true).unwrap();

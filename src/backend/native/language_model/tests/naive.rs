@@ -1,7 +1,6 @@
 //! A language model in double precision without any optimization.
 
-use crate::backend::native::language_model::dropout::StateDropout;
-use crate::backend::native::language_model::negatives::Negatives;
+use crate::backend::language_model::{DropoutMasks, DropoutRates, NegativeSampler};
 use crate::backend::{LanguageModelBatch, LanguageModelSettings};
 use crate::model::{LanguageModelSpec, NamedTensor};
 
@@ -14,7 +13,7 @@ pub struct Naive {
     size: usize,
     units: usize,
     settings: LanguageModelSettings,
-    negatives: Negatives,
+    negatives: NegativeSampler,
     /// Hidden and cell state, [directions][rows][layers][2][H].
     states: Vec<Vec<Vec<[Vec<f64>; 2]>>>,
 }
@@ -35,7 +34,8 @@ impl Naive {
             size: spec.input.embedding.size,
             units,
             settings: settings.clone(),
-            negatives: Negatives::new(&settings.counts, settings.negatives, settings.seed).unwrap(),
+            negatives: NegativeSampler::new(&settings.counts, settings.negatives, settings.seed)
+                .unwrap(),
             states: vec![rows; spec.input.lstm.directions()],
         }
     }
@@ -45,12 +45,28 @@ impl Naive {
         1 + direction * (4 * self.layers + 3)
     }
 
-    /// Advances the states of a row by a word.
-    fn advance(&self, direction: usize, word: u32, states: &mut [[Vec<f64>; 2]]) {
+    /// Advances the states of a row by a word, with dropout.
+    fn advance(
+        &self,
+        [direction, row]: [usize; 2],
+        word: u32,
+        states: &mut [[Vec<f64>; 2]],
+        masks: &DropoutMasks,
+    ) {
         let mut inputs = self.weights[0][word as usize * self.size..][..self.size].to_vec();
+        inputs.iter_mut().for_each(|value| *value *= f64::from(masks.word(word)));
         for (layer, [hidden, cell]) in states.iter_mut().enumerate() {
             let first = self.first(direction) + 4 * layer;
             let [ih, hh, bias] = [0, 1, 2].map(|n| &self.weights[first + n]);
+            let mut mask = vec![0.0; inputs.len()];
+            masks.inputs(direction, layer, row, &mut mask);
+            multiply(&mut inputs, &mask);
+            let mut hh = hh.clone();
+            let mut mask = vec![0.0; self.units];
+            for (row, weights) in hh.chunks_exact_mut(self.units).enumerate() {
+                masks.weights(direction, layer, row, &mut mask);
+                multiply(weights, &mask);
+            }
             let dot = |weights: &[f64], row: usize, values: &[f64]| -> f64 {
                 let row = &weights[row * values.len()..][..values.len()];
                 row.iter().zip(values).map(|(a, b)| a * b).sum()
@@ -58,7 +74,7 @@ impl Naive {
             let before = hidden.clone();
             let z = |gate: usize, unit: usize| {
                 let row = gate * self.units + unit;
-                dot(ih, row, &inputs) + dot(hh, row, &before) + bias[row]
+                dot(ih, row, &inputs) + dot(&hh, row, &before) + bias[row]
             };
             let sigmoid = |z: f64| 1.0 / (1.0 + (-z).exp());
             for unit in 0..self.units {
@@ -91,31 +107,39 @@ impl Naive {
         &self,
         direction: usize,
         batch: &LanguageModelBatch,
+        masks: &DropoutMasks,
         mut visit: impl FnMut(usize, usize, &[f64], u32),
     ) -> Vec<Vec<[Vec<f64>; 2]>> {
         let mut states = self.states[direction].clone();
         for (row, ids) in batch.ids[direction].chunks(batch.steps() + 1).enumerate() {
             for step in 0..batch.steps() {
-                self.advance(direction, ids[step], &mut states[row]);
+                self.advance([direction, row], ids[step], &mut states[row], masks);
                 visit(row, step, &states[row][self.layers - 1][0], ids[step + 1]);
             }
         }
         states
     }
 
+    fn masks(&self, step_number: u64) -> DropoutMasks {
+        DropoutMasks::new(self.settings.seed, step_number, &self.settings.dropout)
+    }
+
+    /// Returns masks that drop nothing.
+    fn no_masks() -> DropoutMasks {
+        DropoutMasks::new(0, 0, &DropoutRates::default())
+    }
+
     /// Returns the mean loss of each direction.
     pub fn losses(&self, batch: &LanguageModelBatch, step_number: u64) -> Vec<f64> {
         let drawn = self.negatives.drawn(step_number);
-        let dropout = StateDropout::new(self.settings.seed, step_number, self.settings.dropout);
+        let masks = self.masks(step_number);
         let loss = |direction: usize| {
             let mut sum = 0.0;
-            self.run(direction, batch, |row, step, hidden, target| {
+            self.run(direction, batch, &masks, |row, step, hidden, target| {
                 let mut hidden = hidden.to_vec();
-                if dropout.is_on() {
-                    let mut mask = vec![0.0; self.units];
-                    dropout.mask(direction, row, step, &mut mask);
-                    hidden.iter_mut().zip(mask).for_each(|(h, mask)| *h *= f64::from(mask));
-                }
+                let mut mask = vec![0.0; self.units];
+                masks.outputs(direction, row, step, &mut mask);
+                multiply(&mut hidden, &mask);
                 let logit = |word: u32| {
                     let expected = f64::from(self.negatives.log_expected(word));
                     self.logit(direction, &hidden, word) - expected
@@ -157,9 +181,18 @@ impl Naive {
         gradients
     }
 
-    /// Continues with the states after a batch.
-    pub fn carry(&mut self, batch: &LanguageModelBatch) {
-        let states = |direction| self.run(direction, batch, |_, _, _, _| ());
+    /// Continues with the states after a batch of training.
+    pub fn carry(&mut self, batch: &LanguageModelBatch, step_number: u64) {
+        self.carry_with(batch, &self.masks(step_number));
+    }
+
+    /// Continues with the states after a batch that is scored.
+    pub fn carry_scored(&mut self, batch: &LanguageModelBatch) {
+        self.carry_with(batch, &Self::no_masks());
+    }
+
+    fn carry_with(&mut self, batch: &LanguageModelBatch, masks: &DropoutMasks) {
+        let states = |direction| self.run(direction, batch, masks, |_, _, _, _| ());
         self.states = (0..self.states.len()).map(states).collect();
     }
 
@@ -168,7 +201,7 @@ impl Naive {
         let score = |direction: usize| {
             let mut scores = vec![0.0; batch.rows];
             let words = 0..self.settings.counts.len() as u32;
-            self.run(direction, batch, |row, _, hidden, target| {
+            self.run(direction, batch, &Self::no_masks(), |row, _, hidden, target| {
                 let sum: f64 =
                     words.clone().map(|word| self.logit(direction, hidden, word).exp()).sum();
                 scores[row] += sum.ln() - self.logit(direction, hidden, target);
@@ -177,4 +210,8 @@ impl Naive {
         };
         (0..self.states.len()).map(score).collect()
     }
+}
+
+fn multiply(values: &mut [f64], mask: &[f32]) {
+    values.iter_mut().zip(mask).for_each(|(value, factor)| *value *= f64::from(*factor));
 }

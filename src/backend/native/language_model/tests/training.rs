@@ -18,7 +18,7 @@ fn train(
 fn results_do_not_depend_on_the_number_of_threads() {
     for kind in KINDS {
         let mut case = Case::new(kind);
-        case.settings = LanguageModelSettings { shards: 3, dropout: 0.2, ..case.settings };
+        case.settings = LanguageModelSettings { shards: 3, dropout: ALL, ..case.settings };
         let batches: [_; 3] = case.batches(6);
         let on_threads = |threads: usize| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
@@ -43,7 +43,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
 fn a_resumed_run_computes_the_same_bits() {
     for kind in KINDS {
         let mut case = Case::new(kind);
-        case.settings.dropout = 0.2;
+        case.settings.dropout = ALL;
         case.settings.gradient_clip = Some(0.1);
         let batches: [_; 4] = case.batches(5);
         let mut learner = case.learner(Instructions::best());
@@ -72,7 +72,7 @@ fn a_cycle_of_words_is_learned() {
         case.settings = LanguageModelSettings {
             counts: (0..VOCABULARY).map(|id| u64::from((4..14).contains(&id))).collect(),
             gradient_clip: Some(1.0),
-            dropout,
+            dropout: DropoutRates { output: dropout, ..NONE },
             ..case.settings
         };
         let mut learner = case.learner(Instructions::best());
@@ -117,6 +117,29 @@ fn steps_that_are_not_finite_change_nothing() {
                 assert_eq!(before, after);
             }
         }
+    }
+}
+
+/// Scores have no dropout, also after a step that changes nothing.
+#[test]
+fn scores_after_a_step_have_all_weights() {
+    for fault in [0.0, f32::NAN] {
+        let mut case = Case::new("layers: 2");
+        case.settings.dropout = ALL;
+        let [batch]: [_; 1] = case.batches(4);
+        let mut learner = case.learner(Instructions::best());
+        // The bias of a target.
+        let bias = learner.model.directions[0].output_bias_index();
+        let target = batch.ids[0][1] as usize;
+        learner.model.weights[bias].tensor.values[target] += fault;
+        let stats = learner.step(&batch, 0, 0.01).unwrap();
+        assert_eq!(stats.is_finite(), fault == 0.0);
+        let mut weights = learner.weights();
+        weights[bias].values[target] = 0.0;
+        learner.model.weights[bias].tensor.values[target] = 0.0;
+        let mut fresh =
+            NativeLanguageModel::new(&case.spec(), case.settings.clone(), weights).unwrap();
+        assert_eq!(learner.score(&batch, true).unwrap(), fresh.score(&batch, true).unwrap());
     }
 }
 
@@ -167,7 +190,7 @@ fn wrong_batches_and_settings_are_refused() {
     };
     assert!(settings(|settings| settings.rows = 0));
     assert!(settings(|settings| settings.negatives = 0));
-    assert!(settings(|settings| settings.dropout = 1.0));
+    assert!(settings(|settings| settings.dropout.weight = 1.0));
     assert!(settings(|settings| settings.counts.truncate(9)));
     assert!(!settings(|_| ()));
 }

@@ -1,6 +1,17 @@
-//! The trait of language models in training.
+//! The trait of language models in training, and what all backends share: the random words and the dropout masks of
+//! a step, and the names of the optimizer state. Passes over texts belong to the backends.
+
+mod dropout;
+mod negatives;
+mod state;
+
+use anyhow::ensure;
 
 use crate::model::NamedTensor;
+
+pub use dropout::{DropoutMasks, DropoutRates};
+pub use negatives::NegativeSampler;
+pub use state::{BETAS, CarriedState, EPSILON, adam_layout, carried_states, split_state};
 
 /// Consecutive tokens of several texts that are read side by side.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +33,31 @@ impl LanguageModelBatch {
     pub fn tokens(&self) -> usize {
         self.rows * self.steps()
     }
+
+    /// Checks the batch of a model with this number of directions and vocabulary size V.
+    ///
+    /// # Errors
+    /// Returns an error if the batch has other directions, incomplete rows, or ids outside the vocabulary.
+    pub fn check(&self, directions: usize, vocabulary_size: usize) -> anyhow::Result<()> {
+        ensure!(
+            self.ids.len() == directions,
+            "the batch has {} directions, but the model has {directions}",
+            self.ids.len()
+        );
+        let (rows, steps) = (self.rows, self.steps());
+        for ids in &self.ids {
+            ensure!(
+                rows > 0 && steps > 0 && ids.len() == rows * (steps + 1),
+                "{} ids are not {rows} rows of at least 2 ids",
+                ids.len()
+            );
+            ensure!(
+                ids.iter().all(|id| (*id as usize) < vocabulary_size),
+                "the batch has an id that is not below the vocabulary size {vocabulary_size}"
+            );
+        }
+        Ok(())
+    }
 }
 
 /// Settings of the training of a language model.
@@ -33,14 +69,40 @@ pub struct LanguageModelSettings {
     pub negatives: usize,
     /// Number of occurrences of each id in the texts, `[V]`.
     pub counts: Vec<u64>,
-    /// Dropout rate of the hidden states before the projection.
-    pub dropout: f64,
+    /// Dropout rates.
+    pub dropout: DropoutRates,
     /// Maximum norm of the whole gradient; `None`: no clipping.
     pub gradient_clip: Option<f64>,
-    /// Number of shards of rows. Rounding depends on it, but not on the number of threads.
+    /// Number of shards of rows of the native backend. Rounding depends on it, but not on the number of threads.
     pub shards: usize,
     /// Random seed of the negatives and of dropout.
     pub seed: u64,
+}
+
+impl LanguageModelSettings {
+    /// Checks the settings of a model with this vocabulary size V.
+    ///
+    /// # Errors
+    /// Returns an error if there are no rows, if `counts` belongs to another vocabulary, or if a dropout rate is
+    /// not in [0, 1).
+    pub fn check(&self, vocabulary_size: usize) -> anyhow::Result<()> {
+        ensure!(
+            self.counts.len() == vocabulary_size,
+            "there are counts of {} words, but the vocabulary has {vocabulary_size}",
+            self.counts.len()
+        );
+        ensure!(self.rows > 0, "a language model needs at least one row");
+        self.dropout.check()
+    }
+
+    /// Checks a batch for training with [`LanguageModelBatch::check`], and its number of rows.
+    ///
+    /// # Errors
+    /// Returns an error if the batch cannot be used.
+    pub fn check_batch(&self, batch: &LanguageModelBatch, directions: usize) -> anyhow::Result<()> {
+        ensure!(batch.rows == self.rows, "the batch has {} rows, not {}", batch.rows, self.rows);
+        batch.check(directions, self.counts.len())
+    }
 }
 
 /// Measurements of a step of a language model.
