@@ -55,17 +55,13 @@ pub trait Backend: fmt::Display {
     /// Creates a language model that starts training from these weights.
     ///
     /// # Errors
-    /// Returns an error if the weights do not fit the model, or if the backend does not train language models.
+    /// Returns an error if the weights do not fit the model, or if the settings cannot be used.
     fn language_model(
         &self,
         spec: &LanguageModelSpec,
         settings: LanguageModelSettings,
         weights: Vec<NamedTensor>,
-    ) -> anyhow::Result<Box<dyn LanguageModelLearner>> {
-        let _ = (spec, settings, weights);
-        Err(ConfigError::new("this backend does not train language models; set backend: native")
-            .into())
-    }
+    ) -> anyhow::Result<Box<dyn LanguageModelLearner>>;
 
     /// Returns the value of the field `backend` that selects this backend.
     fn kind(&self) -> BackendKind;

@@ -173,6 +173,19 @@ impl ComputeArgs {
         start_training(backends, config, self.compute(true))
     }
 
+    /// Starts the backend of `config` like [`ComputeArgs::start_training`], for a command that trains no classifier.
+    ///
+    /// # Errors
+    /// Returns the errors of [`start`].
+    pub fn start(
+        &self,
+        backends: &dyn Backends,
+        config: &Config,
+        long_running: bool,
+    ) -> anyhow::Result<Box<dyn Backend>> {
+        start(backends, config, self.compute(long_running))
+    }
+
     fn compute(&self, long_running: bool) -> Compute {
         Compute { device: self.device, threads: self.threads, long_running }
     }

@@ -1,14 +1,17 @@
 //! A run that trains a language model: of `lstmtext pretrain`, or a stage of `lstmtext train`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{anyhow, ensure};
+use anyhow::{Context, anyhow, ensure};
 
 use super::arguments::ComputeArgs;
 use super::hints::{program, relative};
-use crate::backend::Backend;
-use crate::backend::native::NativeBackend;
+use super::processes::Processes;
+use crate::backend::kernel::Instructions;
+use crate::backend::language_model::check_precision;
+use crate::backend::{Backend, Backends};
 use crate::config::{BackendKind, Config, ConfigError, Override, Resolved};
+use crate::distributed::Collective;
 use crate::output::format::group_digits;
 use crate::output::shell::quoted_path;
 use crate::output::{message, note};
@@ -16,26 +19,44 @@ use crate::pretrain::PretrainingTexts;
 use crate::pretrain::language_model::{
     self, Diverged, Ending, LanguageModelTrainer, Start, create_trainer,
 };
-use crate::run::checkpoint::{Checkpoint, is_checkpoint};
+use crate::run::checkpoint::{Checkpoint, is_checkpoint, peek_config};
 use crate::run::directory::RunDirectory;
 use crate::run::new_run::NewRun;
 use crate::system::allocator;
-use crate::system::device::DeviceChoice;
 use crate::system::signals::Interrupt;
-use crate::text::{Corpus, Encoders};
+use crate::text::{Corpus, Encoder, Encoders};
 
-/// Starts the backend: language models are trained on the CPU.
-///
-/// # Errors
-/// Returns an error if the configuration or the arguments ask for another one.
-pub fn start_backend(config: &Config, compute: &ComputeArgs) -> anyhow::Result<NativeBackend> {
-    let wants_cuda = !matches!(compute.device, DeviceChoice::Auto | DeviceChoice::Cpu);
-    if config.backend == BackendKind::Libtorch || wants_cuda {
-        let message =
-            "language models are trained on the CPU; use --device cpu and backend: native";
-        return Err(ConfigError::new(message).into());
+/// Backends and arguments with which language models are trained.
+#[derive(Clone, Copy)]
+pub struct LanguageModelCompute<'a> {
+    pub backends: &'a dyn Backends,
+    pub arguments: &'a ComputeArgs,
+    /// Processes that train the model together.
+    pub group: &'a Processes,
+}
+
+impl<'a> LanguageModelCompute<'a> {
+    fn collective(&self) -> &'a dyn Collective {
+        &*self.group.collective
     }
-    NativeBackend::start(compute.threads)
+
+    /// Starts the backend that trains a language model. If this program lacks it, the process continues as another
+    /// program: call this before any work is done.
+    ///
+    /// # Errors
+    /// Returns an error if the device cannot be used, or if the backend cannot train in this precision.
+    pub fn start(&self, config: &Config) -> anyhow::Result<Box<dyn Backend>> {
+        let backend = self.arguments.start(self.backends, config, true)?;
+        if backend.kind() == BackendKind::Libtorch {
+            check_precision(config.precision)?;
+            if !self.group.collective.is_alone() {
+                let message = "several processes train a language model with the native backend only; use backend: \
+                               native";
+                return Err(ConfigError::new(message).into());
+            }
+        }
+        Ok(backend)
+    }
 }
 
 /// Describes how to resume a run.
@@ -43,29 +64,44 @@ pub fn resume_hint(run: &Path) -> String {
     format!("to resume:\n  {} pretrain --resume {}", program(), quoted_path(&relative(run)))
 }
 
-/// Trains a new language model with this configuration, which has no n-grams, in the directory of `new`.
+/// Trains a new language model with this configuration, which has no n-grams, in the directory `run`. Rank 0 has created
+/// it as `new`.
 ///
 /// # Errors
 /// Returns an error if the texts cannot be read, or training fails.
 pub fn start(
     resolved: &Resolved,
-    new: NewRun,
-    backend: &NativeBackend,
+    (run, new): (&RunDirectory, Option<NewRun>),
+    (backend, compute): (&dyn Backend, &LanguageModelCompute),
     interrupt: &Interrupt,
 ) -> anyhow::Result<Ending> {
-    let config = &resolved.config;
-    let run = new.directory().clone();
-    run.write_config(&resolved.to_yaml())?;
+    let (config, group) = (&resolved.config, compute.group);
+    group.on_first(|| run.write_config(&resolved.to_yaml()))?;
     language_model::check(&config.inputs[0])?;
-    let texts = PretrainingTexts::load(config, true, None)?;
-    describe(config, &texts, &run, backend);
+    let texts = load(compute, config, None)?;
+    describe(config, &texts, run, (backend, group));
     let vocabulary = texts.encoder.vocabulary().clone();
     let encoders = Encoders::new(&config.inputs, vec![(vocabulary, None)]);
-    let mut trainer = create_trainer(backend, resolved, &texts, Start::New)?;
+    let trainer = create_trainer(backend, resolved, &texts, Start::New, compute.collective());
+    let mut trainer = compute.collective().agree(trainer)?;
     interrupt.defer();
-    language_model::add_observers(&mut trainer, resolved, &encoders, &run)?;
-    let _lock = new.begin();
-    train(trainer, &run, interrupt)
+    group.on_first(|| language_model::add_observers(&mut trainer, resolved, &encoders, run))?;
+    let _lock = new.and_then(NewRun::begin);
+    train((backend, compute), trainer, run, interrupt)
+}
+
+/// Loads the texts in all processes. They must be the same.
+fn load(
+    compute: &LanguageModelCompute,
+    config: &Config,
+    known: Option<&Encoder>,
+) -> anyhow::Result<PretrainingTexts> {
+    let texts = compute.collective().agree(PretrainingTexts::load(config, true, known))?;
+    compute.collective().ensure_same(&[
+        format!("texts: {:016x}", texts.fingerprint()),
+        format!("vector instructions: {}", Instructions::best()),
+    ])?;
+    Ok(texts)
 }
 
 /// Resumes the training of a language model.
@@ -74,7 +110,7 @@ pub fn start(
 /// Returns an error if the run has no intact checkpoint, the texts have changed, or training fails.
 pub fn resume(
     run: &RunDirectory,
-    compute: &ComputeArgs,
+    compute: &LanguageModelCompute,
     overrides: &[Override],
     interrupt: &Interrupt,
 ) -> anyhow::Result<Ending> {
@@ -84,16 +120,30 @@ pub fn resume(
         "\"{shown}\" is a checkpoint; pass the directory of its run"
     );
     ensure!(run.can_resume(), "\"{shown}\" is not a run: config.yaml is missing");
-    let _lock = run.lock()?;
-    run.restore();
-    let checkpoint = latest(run, overrides)?;
+    let (group, collective) = (compute.group, compute.collective());
+    // The backend starts before the directory is locked, because it may replace this process with lstmtext-torch.
+    let peek = |path: PathBuf| peek_config(&path, overrides);
+    let config = [run.last(), run.best()].into_iter().find_map(peek);
+    let started = config.map(|config| compute.start(&config)).transpose();
+    let started = collective.agree(started)?;
+    let _lock = group.on_first(|| {
+        let lock = run.lock()?;
+        run.restore();
+        Ok(lock)
+    })?;
+    let checkpoint = collective.agree(latest(run, overrides))?;
+    collective.ensure_same(&[format!("checkpoint: {}", checkpoint.sha256())])?;
     let resolved = checkpoint.resolved.clone();
-    let backend = start_backend(&resolved.config, compute)?;
+    let backend = match started {
+        Some(backend) => backend,
+        None => compute.start(&resolved.config)?,
+    };
     let known = Some(&checkpoint.encoders[0]);
-    let texts = PretrainingTexts::load(&resolved.config, true, known)?;
-    describe(&resolved.config, &texts, run, &backend);
+    let texts = load(compute, &resolved.config, known)?;
+    describe(&resolved.config, &texts, run, (&*backend, group));
     let start = Start::Resume(&checkpoint);
-    let mut trainer = create_trainer(&backend, &resolved, &texts, start)?;
+    let trainer = create_trainer(&*backend, &resolved, &texts, start, collective);
+    let mut trainer = collective.agree(trainer)?;
     let step = trainer.steps_done();
     if trainer.is_over() {
         let limit = if trainer.has_stopped_early() { "patience" } else { "epochs" };
@@ -104,9 +154,11 @@ pub fn resume(
         message(format!("resuming after step {step}"));
     }
     interrupt.defer();
-    run.truncate_language_model(step, &resolved.to_yaml())?;
-    language_model::add_observers(&mut trainer, &resolved, &checkpoint.encoders, run)?;
-    train(trainer, run, interrupt)
+    group.on_first(|| {
+        run.truncate_language_model(step, &resolved.to_yaml())?;
+        language_model::add_observers(&mut trainer, &resolved, &checkpoint.encoders, run)
+    })?;
+    train((&*backend, compute), trainer, run, interrupt)
 }
 
 /// Opens the later of the checkpoints `last/` and `best/`.
@@ -129,7 +181,12 @@ fn latest(run: &RunDirectory, overrides: &[Override]) -> anyhow::Result<Checkpoi
 }
 
 /// Prints the texts, the model and the device of a run.
-fn describe(config: &Config, texts: &PretrainingTexts, run: &RunDirectory, backend: &dyn Backend) {
+fn describe(
+    config: &Config,
+    texts: &PretrainingTexts,
+    run: &RunDirectory,
+    (backend, group): (&dyn Backend, &Processes),
+) {
     let input = &config.inputs[0];
     let held_out: usize = texts.held_out.iter().map(Corpus::len).sum();
     message(format!(
@@ -147,23 +204,44 @@ fn describe(config: &Config, texts: &PretrainingTexts, run: &RunDirectory, backe
         input.embedding.size, input.lstm.units
     ));
     message(format!("run:   {}", run.path().display()));
-    message(format!("on:    {backend}"));
+    message(format!("on:    {backend}{group}"));
 }
 
 /// Trains. Saves an error that ends the run to the run directory.
 fn train(
+    (backend, compute): (&dyn Backend, &LanguageModelCompute),
     trainer: LanguageModelTrainer,
     run: &RunDirectory,
     interrupt: &Interrupt,
 ) -> anyhow::Result<Ending> {
-    let of_run = run.clone();
-    allocator::on_failure(move |message| of_run.write_error(&anyhow!("{message}")));
-    let ending = trainer.train(interrupt).map_err(|error| {
+    let leads = compute.collective().leads();
+    if leads {
+        let of_run = run.clone();
+        allocator::on_failure(move |message| of_run.write_error(&anyhow!("{message}")));
+    }
+    let (mut trainer, mut ending) = (Some(trainer), None);
+    let trained = backend.catch(&mut || {
+        if let Some(trainer) = trainer.take() {
+            ending = Some(trainer.train(interrupt)?);
+        }
+        Ok(())
+    });
+    let ending = trained.and_then(|()| ending.context("training did not start"));
+    let ending = ending.map_err(|error| {
         let kept = [run.last(), run.best()].into_iter().find(|path| path.exists());
-        match kept.filter(|_| error.is::<Diverged>()) {
-            Some(path) => anyhow!("{error}; the last good checkpoint is \"{}\"", path.display()),
-            None => error,
+        match kept {
+            Some(path) if error.is::<Diverged>() => {
+                anyhow!("{error}; the last good checkpoint is \"{}\"", path.display())
+            }
+            Some(path) if backend.reported(&error) => {
+                anyhow!("{error}; the checkpoint \"{}\" is intact", path.display())
+            }
+            _ => error,
         }
     });
-    ending.inspect_err(|error| run.write_error(error))
+    ending.inspect_err(|error| {
+        if leads {
+            run.write_error(error);
+        }
+    })
 }

@@ -143,8 +143,8 @@ enum Command {
 pub fn run(cli: Cli, backends: &dyn Backends) -> anyhow::Result<u8> {
     match cli.command {
         Command::Train(args) => train::run(args, backends),
-        Command::Pretrain(args) => pretrain::run(args),
-        Command::Perplexity(args) => perplexity::run(args),
+        Command::Pretrain(args) => pretrain::run(args, backends),
+        Command::Perplexity(args) => perplexity::run(args, backends),
         Command::Sweep(args) => sweep::run(args, backends),
         Command::Folds(args) => folds::run(args, backends),
         Command::Vectors(args) => vectors::run(args),

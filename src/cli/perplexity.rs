@@ -1,22 +1,21 @@
 //! `lstmtext perplexity`.
 
 use std::io::BufRead;
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
 use clap::Args;
 use serde::Serialize;
 
-use super::arguments::{column, thread_count};
+use super::arguments::{ComputeArgs, column};
 use super::exit::SUCCESS;
-use crate::backend::native::NativeBackend;
-use crate::config::{FieldValue, Override};
+use crate::backend::Backends;
+use crate::config::{Config, FieldValue, Override};
 use crate::data::load_texts;
 use crate::output::format::pluralize;
 use crate::output::{message, note, print, print_json};
 use crate::pretrain::language_model::{TextScore, inference, score_texts};
-use crate::run::checkpoint::Checkpoint;
+use crate::run::checkpoint::{Checkpoint, peek_config};
 use crate::text::Corpus;
 
 const EXAMPLES: &str = "\
@@ -49,9 +48,8 @@ pub struct PerplexityArgs {
     /// Print as JSON
     #[arg(long)]
     json: bool,
-    /// Number of CPU threads; by default one per core
-    #[arg(long, value_name = "N", value_parser = thread_count)]
-    threads: Option<NonZeroUsize>,
+    #[command(flatten)]
+    compute: ComputeArgs,
 }
 
 /// Perplexity of a text, or of all.
@@ -79,14 +77,21 @@ struct Printed {
 }
 
 /// Runs the command.
-pub fn run(args: PerplexityArgs) -> anyhow::Result<u8> {
+pub fn run(args: PerplexityArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     let text = args.text.as_ref();
     let text = text.map(|name| Override::new("data.text_column", column(name).to_yaml()));
     let overrides: Vec<Override> = text.into_iter().collect();
-    let backend = NativeBackend::start(args.threads)?;
+    // The backend starts before anything is read, because it may replace this process with lstmtext-torch.
+    let config = peek_config(&args.checkpoint, &overrides);
+    let start = |config: &Config| args.compute.start(backends, config, false);
+    let started = config.map(|config| start(&config)).transpose()?;
     let checkpoint = Checkpoint::open_language_model(&args.checkpoint, &overrides)?;
+    let backend = match started {
+        Some(backend) => backend,
+        None => start(&checkpoint.resolved.config)?,
+    };
     let corpus = args.corpus(&checkpoint)?;
-    let mut model = inference(&backend, &checkpoint)?;
+    let mut model = inference(&*backend, &checkpoint)?;
     let directions = checkpoint.resolved.config.inputs[0].lstm.directions();
     let scores = score_texts(&mut *model, &corpus, directions)?;
     let total = TextScore::total(&scores).context("there are no texts")?;

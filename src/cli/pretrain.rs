@@ -1,5 +1,7 @@
 //! `lstmtext pretrain`.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -9,10 +11,12 @@ use serde_yaml::Value;
 use super::arguments::ComputeArgs;
 use super::exit::SUCCESS;
 use super::hints::{program, relative, tensorboard};
-use super::language_model_run::{self, resume_hint, start_backend};
+use super::language_model_run::{self, LanguageModelCompute, resume_hint};
 use super::output_directory;
 use super::pretraining_texts::PretrainingTextArgs;
-use crate::config::Override;
+use super::processes::ProcessArgs;
+use crate::backend::Backends;
+use crate::config::{Override, Resolved};
 use crate::output::format::{group_digits, pluralize};
 use crate::output::shell::quoted_path;
 use crate::output::{message, print, print_json};
@@ -59,18 +63,34 @@ pub struct PretrainArgs {
     json: bool,
     #[command(flatten)]
     compute: ComputeArgs,
+    #[command(flatten)]
+    processes: ProcessArgs,
 }
 
 /// Runs the command.
-pub fn run(args: PretrainArgs) -> anyhow::Result<u8> {
+pub fn run(args: PretrainArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     let interrupt = Interrupt::listen()?;
+    let group = args.processes.join(backends, "pretrain")?;
+    if !group.collective.is_alone() {
+        interrupt.expect_launcher();
+    }
+    let arguments = &group.compute(&args.compute);
+    let compute = LanguageModelCompute { backends, arguments, group: &group };
+    group.finish(train(&args, &compute, &interrupt))
+}
+
+fn train(
+    args: &PretrainArgs,
+    compute: &LanguageModelCompute,
+    interrupt: &Interrupt,
+) -> anyhow::Result<u8> {
     let (run, ending) = match &args.resume {
         Some(path) => {
             let (run, overrides) = (RunDirectory::open(path), &args.texts.set.overrides);
-            let ending = language_model_run::resume(&run, &args.compute, overrides, &interrupt)?;
+            let ending = language_model_run::resume(&run, compute, overrides, interrupt)?;
             (run, ending)
         }
-        None => args.start(&interrupt)?,
+        None => args.start(compute, interrupt)?,
     };
     match ending {
         Ending::Finished(summary) => {
@@ -90,15 +110,32 @@ pub fn run(args: PretrainArgs) -> anyhow::Result<u8> {
 
 impl PretrainArgs {
     /// Starts a new run.
-    fn start(&self, interrupt: &Interrupt) -> anyhow::Result<(RunDirectory, Ending)> {
+    fn start(
+        &self,
+        compute: &LanguageModelCompute,
+        interrupt: &Interrupt,
+    ) -> anyhow::Result<(RunDirectory, Ending)> {
+        let (group, collective) = (compute.group, &*compute.group.collective);
         let mut fixed = language_model_overrides();
         fixed.extend(self.vectors.as_ref().map(|path| {
             let path = Value::from(path.to_string_lossy().as_ref());
             Override::new("model.embedding.vectors", path)
         }));
-        let mut resolved = self.texts.load(&fixed)?;
-        let backend = start_backend(&resolved.config, &self.compute)?;
-        resolved.set_shards(resolved.config.train.shard_count());
+        let mut resolved = collective.agree(self.texts.load(&fixed).map_err(Into::into))?;
+        let backend = collective.agree(compute.start(&resolved.config))?;
+        let size = collective.worker().world_size;
+        resolved.set_shards(resolved.config.train.shards_for(group.cores()?, size));
+        let new = group.on_first(|| self.create_run(&resolved, interrupt))?;
+        let path = new.as_ref().map_or(Path::new(""), |new| new.directory().path());
+        let path = collective.broadcast_bytes(path.as_os_str().as_bytes().to_vec())?;
+        let run = RunDirectory::open(Path::new(OsStr::from_bytes(&path)));
+        let ending =
+            language_model_run::start(&resolved, (&run, new), (&*backend, compute), interrupt)?;
+        Ok((run, ending))
+    }
+
+    /// Creates the directory of a new run.
+    fn create_run(&self, resolved: &Resolved, interrupt: &Interrupt) -> anyhow::Result<NewRun> {
         let path = match &self.out {
             Some(path) => {
                 output_directory::check_new(path)?;
@@ -114,9 +151,7 @@ impl PretrainArgs {
         interrupt.remove_on_exit(new.paths());
         let on_failure = interrupt.clone();
         allocator::on_failure(move |_| on_failure.remove_temporary());
-        let run = new.directory().clone();
-        let ending = language_model_run::start(&resolved, new, &backend, interrupt)?;
-        Ok((run, ending))
+        Ok(new)
     }
 }
 

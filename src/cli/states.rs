@@ -92,8 +92,11 @@ struct TextStates {
     /// Tokens that the model reads, including padding in front. Unknown tokens are as in the text, all
     /// others as in the vocabulary.
     tokens: Vec<String>,
-    /// True for tokens in the vocabulary; the model reads all others as the same token.
+    /// True for tokens in the vocabulary; the model reads all others as the same token, unless it has character
+    /// n-grams.
     known: Vec<bool>,
+    #[serde(skip)]
+    has_character_ngrams: bool,
     /// Number of tokens cut off by `text.max_length`.
     tokens_unread: usize,
     /// Number of padding steps in front.
@@ -124,7 +127,7 @@ impl TextStates {
             ));
         }
         let unknown = self.known.iter().filter(|known| !**known).count();
-        if unknown > 0 {
+        if unknown > 0 && !self.has_character_ngrams {
             let unknown = pluralize(unknown, "token");
             notes.push(format!(
                 "{name} has {unknown} outside the vocabulary; the model reads all such tokens alike"
@@ -252,6 +255,7 @@ fn text_states(
     Ok(TextStates {
         tokens: padded.chain(located.iter().map(word)).collect(),
         known: (0..padding).map(|_| true).chain(in_vocabulary).collect(),
+        has_character_ngrams: encoder.word_buckets().is_some(),
         tokens_unread,
         padding,
         input: checkpoint.resolved.config.inputs[input].name.clone(),

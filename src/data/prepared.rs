@@ -195,11 +195,11 @@ impl PreparedData {
     }
 }
 
+/// Word vectors of an input, and those of its character n-grams.
+type InputVectors = (Option<WordVectors>, Option<Vec<f32>>);
+
 /// Reads the word vectors of each input, and those of its character n-grams.
-fn read_all_vectors(
-    config: &Config,
-    encoders: &Encoders,
-) -> anyhow::Result<Vec<(Option<WordVectors>, Option<Vec<f32>>)>> {
+fn read_all_vectors(config: &Config, encoders: &Encoders) -> anyhow::Result<Vec<InputVectors>> {
     let read = |(index, input): (usize, &Input)| {
         let Some(path) = &input.embedding.vectors else { return Ok((None, None)) };
         let seed = derive_seed(config.train.seed, SeedPurpose::WordVectors(index));

@@ -114,14 +114,15 @@ fn add_scalars(
     Ok(())
 }
 
-/// Removes all points after `step` from the event files of a run, since a run resumed from there writes
-/// them again. For the same reason, removes the configuration, the session records and the final scores,
-/// which every session of a run writes. An incomplete last record, left by a killed process, is removed too.
+/// Removes all points after the step `last` from the event files of a run, or all if it is `None`, since a run
+/// resumed from there writes them again. For the same reason, removes the configuration, the session records and the
+/// final scores, which every session of a run writes. An incomplete last record, left by a killed process, is removed
+/// too.
 ///
 /// # Errors
 /// Returns an error if a file cannot be read or written.
-pub fn truncate_to_step(run: &Path, step: u64) -> anyhow::Result<()> {
-    directories(run).try_for_each(|directory| retain(&directory, |event| is_kept(event, step)))
+pub fn truncate_to_step(run: &Path, last: Option<u64>) -> anyhow::Result<()> {
+    directories(run).try_for_each(|directory| retain(&directory, |event| is_kept(event, last)))
 }
 
 /// Removes the test scores of a run from `step` on: a process that was killed between the test score and
@@ -164,13 +165,14 @@ fn retain(directory: &Path, keep: impl Fn(&Event) -> bool) -> anyhow::Result<()>
     Ok(())
 }
 
-fn is_kept(event: &Event, step: u64) -> bool {
+fn is_kept(event: &Event, last: Option<u64>) -> bool {
     let is_of_session = |tag: &str| {
         let is_final = FINAL_PREFIXES.iter().any(|prefix| tag.starts_with(prefix));
         tag == CONFIG || tag.starts_with(SESSION_PREFIX) || is_final
     };
     let mut tags = event.get_summary().get_value().iter().map(|value| value.get_tag());
-    event.get_step() <= step as i64 && !tags.any(is_of_session)
+    let is_version = !event.get_file_version().is_empty();
+    is_version || Some(event.get_step()) <= last.map(|step| step as i64) && !tags.any(is_of_session)
 }
 
 /// Returns the event files in a directory in the order of their creation; none if there is no such
@@ -266,7 +268,7 @@ mod tests {
             [points([3]), Vec::new()]
         );
         // Resumed by this version.
-        truncate_to_step(run.path(), 2).unwrap();
+        truncate_to_step(run.path(), Some(2)).unwrap();
         write(&SubRun::Train.directory(run.path()), 20, LOSS, 3..=5);
         let [loss] = scalars(run.path(), SubRun::Train, [LOSS]).unwrap();
         assert_eq!(loss, points(1..=5));
@@ -302,11 +304,14 @@ mod tests {
             let path = only_file(&directory);
             let complete = fs::read(&path).unwrap();
             append(&path, &[7, 0, 0]);
-            truncate_to_step(run.path(), 3).unwrap();
+            truncate_to_step(run.path(), Some(3)).unwrap();
             let kept = fs::read(&path).unwrap();
             assert!(complete.starts_with(&kept));
             let steps: Vec<i64> = events(&path).iter().map(Event::get_step).collect();
             assert_eq!(steps, [0, 1, 2, 3]);
+            truncate_to_step(run.path(), None).unwrap();
+            assert_eq!(events(&path).len(), 1);
+            assert_eq!(events(&path)[0].get_file_version(), "brain.Event:2");
         }
     }
 
@@ -335,7 +340,7 @@ mod tests {
         }
         writer.scalar("best/test_loss", 0.5, 5, at(10)).unwrap();
         writer.flush().unwrap();
-        truncate_to_step(run.path(), 5).unwrap();
+        truncate_to_step(run.path(), Some(5)).unwrap();
         let events = events(&only_file(run.path()));
         assert_eq!(events.iter().map(Event::get_step).collect::<Vec<_>>(), [0, 4]);
         assert_eq!(events[0].get_file_version(), "brain.Event:2");

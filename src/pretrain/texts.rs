@@ -4,7 +4,7 @@ use anyhow::{Context, bail};
 
 use crate::config::{Config, ConfigError, Input, TextConfig, VocabularySource};
 use crate::data::{Examples, Finding, load_texts, load_training};
-use crate::random::{SeedPurpose, derive_seed, uniform};
+use crate::random::{SeedPurpose, derive_seed, fingerprint, uniform};
 use crate::text::{Corpus, Encoder, OOV, TokenizedTexts, Vocabulary, vocabulary_file};
 
 /// Texts for pre-training, encoded and never truncated.
@@ -66,6 +66,15 @@ impl PretrainingTexts {
             counts.iter_mut().zip(of_corpus).for_each(|(sum, count)| *sum += count);
         }
         Ok(Self { encoder, train, held_out, counts, findings })
+    }
+
+    /// Returns a number that is the same for the same encoded texts in the same order.
+    pub fn fingerprint(&self) -> u64 {
+        let corpora = self.train.iter().chain(&self.held_out);
+        fingerprint(corpora.flat_map(|corpus| {
+            let lengths = (0..corpus.len()).map(|text| corpus.text(text).len() as u64);
+            lengths.chain(corpus.ids().iter().map(|id| u64::from(*id)))
+        }))
     }
 
     /// Number of tokens to learn from.

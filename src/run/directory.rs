@@ -45,7 +45,17 @@ impl RunDirectory {
     /// Returns an error if the directory cannot be read or written.
     #[cfg(feature = "train")]
     pub fn truncate_to_step(&self, step: u64, config_yaml: &str) -> anyhow::Result<()> {
-        self.truncate_records::<ValidationRecord>(step, config_yaml)
+        self.truncate_records::<ValidationRecord>(Some(step), config_yaml)
+    }
+
+    /// Prepares the directory for a run that starts over, although it may have measured step 0: writes the
+    /// configuration, and removes all measurements.
+    ///
+    /// # Errors
+    /// Returns an error if the directory cannot be read or written.
+    #[cfg(feature = "train")]
+    pub fn start_over(&self, config_yaml: &str) -> anyhow::Result<()> {
+        self.truncate_records::<ValidationRecord>(None, config_yaml)
     }
 
     /// Prepares the directory of a language model like [`RunDirectory::truncate_to_step`].
@@ -54,18 +64,18 @@ impl RunDirectory {
     /// Returns an error if the directory cannot be read or written.
     #[cfg(feature = "train")]
     pub fn truncate_language_model(&self, step: u64, config_yaml: &str) -> anyhow::Result<()> {
-        self.truncate_records::<LanguageModelRecord>(step, config_yaml)
+        self.truncate_records::<LanguageModelRecord>(Some(step), config_yaml)
     }
 
     #[cfg(feature = "train")]
     fn truncate_records<R: Record + Serialize>(
         &self,
-        step: u64,
+        last: Option<u64>,
         config_yaml: &str,
     ) -> anyhow::Result<()> {
-        retain_lines(&self.metrics(), |record: &R| record.step() <= step)?;
-        retain_lines(&self.path.join(TIMES), |time: &ValidationTime| time.step <= step)?;
-        events::truncate_to_step(&self.path, step)?;
+        retain_lines(&self.metrics(), |record: &R| Some(record.step()) <= last)?;
+        retain_lines(&self.path.join(TIMES), |time: &ValidationTime| Some(time.step) <= last)?;
+        events::truncate_to_step(&self.path, last)?;
         // The run has not ended after all.
         for name in [SUMMARY, ERROR] {
             let path = self.path.join(name);

@@ -195,7 +195,7 @@ impl SweepDirectory {
         let mut resolved = self.resolve(run)?;
         resolved.set_shards(resolved.config.train.shards_for(self.cores(), 1));
         match has_config {
-            true => run.directory.truncate_to_step(0, &resolved.to_yaml())?,
+            true => run.directory.start_over(&resolved.to_yaml())?,
             false => {
                 NewRun::create_in(run.directory.clone(), lock, &resolved.to_yaml())?.begin();
             }

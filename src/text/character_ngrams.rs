@@ -79,13 +79,13 @@ impl WordBuckets {
             .collect();
         let mut all = Self::default();
         for chunk in &chunks {
-            (0..chunk.len()).for_each(|word| all.push(chunk.get(word)));
+            (0..chunk.count()).for_each(|word| all.push(chunk.get(word)));
         }
         all
     }
 
     /// Number of words.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.ends.len()
     }
 
@@ -128,7 +128,7 @@ impl VocabularyNgrams {
         (0..FIRST_WORD).for_each(|_| known.push(&[]));
         let words: Vec<&str> = vocabulary.regular_words().collect();
         let regular = WordBuckets::of(&ngrams, &words);
-        (0..regular.len()).for_each(|word| known.push(regular.get(word)));
+        (0..regular.count()).for_each(|word| known.push(regular.get(word)));
         Self { ngrams, known: Arc::new(known) }
     }
 }
@@ -172,7 +172,7 @@ mod tests {
         let words: Vec<String> = (0..3_000).map(|word| format!("w{word}")).collect();
         let (ngrams, mut expected) = (ngrams(2, 3), Vec::new());
         let lists = WordBuckets::of(&ngrams, &words);
-        assert_eq!(lists.len(), 3_000);
+        assert_eq!(lists.count(), 3_000);
         ngrams.append("w2999", &mut expected);
         assert_eq!(lists.get(2_999), expected);
     }

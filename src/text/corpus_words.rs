@@ -21,18 +21,18 @@ pub struct CorpusWords {
 
 impl CorpusWords {
     /// Number of words, which are numbered from 0.
-    pub fn len(&self) -> usize {
-        self.known.len() + self.unknown.len()
+    pub fn count(&self) -> usize {
+        self.known.count() + self.unknown.count()
     }
 
     /// Returns true if a word is in the vocabulary.
     pub fn is_known(&self, word: u32) -> bool {
-        (word as usize) < self.known.len()
+        (word as usize) < self.known.count()
     }
 
     /// Returns the buckets of the character n-grams of a word. Only special words have none.
     pub fn buckets(&self, word: u32) -> &[u32] {
-        match (word as usize).checked_sub(self.known.len()) {
+        match (word as usize).checked_sub(self.known.count()) {
             None => self.known.get(word as usize),
             Some(unknown) => self.unknown.get(unknown),
         }
@@ -58,14 +58,14 @@ impl CorpusWordsBuilder {
     /// Adds a word outside the vocabulary. Returns its id.
     pub fn add_word(&mut self, buckets: &[u32]) -> u32 {
         self.0.unknown.push(buckets);
-        self.0.len() as u32 - 1
+        self.0.count() as u32 - 1
     }
 
     /// Adds a text. Replaces the ids of words outside the vocabulary by OOV.
     pub fn add_text(&mut self, ids: &mut [u32]) {
         let Self(CorpusWords { known, ids: all, ends, .. }) = self;
         for id in ids {
-            if *id as usize >= known.len() || *id == OOV {
+            if *id as usize >= known.count() || *id == OOV {
                 all.push(*id);
                 *id = OOV;
             }

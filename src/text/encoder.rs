@@ -5,9 +5,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use rustc_hash::FxHashMap;
 
 use super::character_ngrams::{CharacterNgrams, VocabularyNgrams, WordBuckets};
+use super::corpus_builder::{Chunk, CorpusBuilder, CorpusWriters};
 use super::corpus_words::CorpusWordsBuilder;
 use super::{
     Corpus, FIRST_WORD, Ids, IdsWriter, NgramIndex, OOV, START, TokenizedTexts, Tokenizer,
@@ -30,14 +30,6 @@ pub struct Encoder {
     ngrams: Option<NgramIndex>,
     character_ngrams: Option<VocabularyNgrams>,
     config: TextConfig,
-}
-
-/// Destinations of the encoded texts of an input.
-pub struct CorpusWriters {
-    /// Ids of the tokens.
-    pub tokens: IdsWriter,
-    /// Rows of the n-grams.
-    pub ngrams: IdsWriter,
 }
 
 impl Encoder {
@@ -143,9 +135,12 @@ impl Encoder {
         let [tokens, ngrams] =
             [tokens, ngrams].map(|count| IdsWriter::Memory(Vec::with_capacity(count)));
         let writers = CorpusWriters { tokens, ngrams };
-        let mut builder = CorpusBuilder::new(writers, self, WordBuckets::default());
+        let mut builder =
+            CorpusBuilder::new(writers, self.character_ngrams.as_ref(), WordBuckets::default());
         // Writing to memory does not fail.
-        let corpus = builder.add(&mut chunks).and_then(|()| builder.finish(self));
+        let corpus = builder
+            .add(&mut chunks)
+            .and_then(|()| builder.finish(&self.config, self.ngrams.is_some()));
         corpus.unwrap_or_else(|_| Corpus::new(self.config.pad, self.config.max_length))
     }
 
@@ -167,7 +162,7 @@ impl Encoder {
             Some(_) => words.map(|word| word_hash(word)).collect(),
             None => Vec::new(),
         };
-        let mut builder = CorpusBuilder::new(writers, self, unknown);
+        let mut builder = CorpusBuilder::new(writers, self.character_ngrams.as_ref(), unknown);
         for texts in texts.chunks(CHUNK * CHUNKS) {
             let mut chunks: Vec<Chunk> = texts
                 .par_chunks(CHUNK)
@@ -193,7 +188,7 @@ impl Encoder {
             builder.add(&mut chunks)?;
             tokenized.release();
         }
-        builder.finish(self)
+        builder.finish(&self.config, self.ngrams.is_some())
     }
 
     /// Gives the words outside the vocabulary ids of their own, if they have character n-grams. Returns the buckets
@@ -203,12 +198,12 @@ impl Encoder {
         let Some(VocabularyNgrams { ngrams, known }) = &self.character_ngrams else {
             return unknown;
         };
-        let outside = |(_, id): &(&Box<str>, &mut u32)| **id == OOV;
-        let (words, ids): (Vec<_>, Vec<_>) = words.iter().zip(ids).filter(outside).unzip();
+        let of_words = words.iter().zip(ids);
+        let (words, ids): (Vec<_>, Vec<_>) = of_words.filter(|(_, id)| **id == OOV).unzip();
         let buckets = WordBuckets::of(ngrams, &words);
         for (index, id) in ids.into_iter().enumerate() {
             if !buckets.get(index).is_empty() {
-                *id = (known.len() + unknown.len()) as u32;
+                *id = (known.count() + unknown.count()) as u32;
                 unknown.push(buckets.get(index));
             }
         }
@@ -415,127 +410,6 @@ pub struct EncodedWords {
     /// Words of the OOV ids, if the model reads their character n-grams; otherwise, and for an id that stands for no
     /// word, empty.
     pub unknown: Vec<Box<str>>,
-}
-
-/// Texts that one thread has encoded.
-#[derive(Default)]
-struct Chunk {
-    ids: Vec<u32>,
-    lengths: Vec<usize>,
-    /// Hashes of the words of the current text.
-    words: Vec<u64>,
-    /// Rows of the n-grams of all texts.
-    ngrams: Vec<u32>,
-    ngram_counts: Vec<usize>,
-    /// Ids of words outside the vocabulary that have character n-grams, numbered from the vocabulary size, and
-    /// the buckets of these.
-    unknown_ids: FxHashMap<Box<str>, u32>,
-    unknown: WordBuckets,
-}
-
-impl Chunk {
-    /// Returns the id of a word outside the vocabulary: OOV if it has no character n-grams.
-    fn unknown_id(&mut self, word: &str, ngrams: &VocabularyNgrams) -> u32 {
-        if let Some(id) = self.unknown_ids.get(word) {
-            return *id;
-        }
-        let mut buckets = Vec::new();
-        ngrams.ngrams.append(word, &mut buckets);
-        let id = match buckets[..] {
-            [] => OOV,
-            _ => {
-                self.unknown.push(&buckets);
-                (ngrams.known.len() + self.unknown.len() - 1) as u32
-            }
-        };
-        self.unknown_ids.insert(word.into(), id);
-        id
-    }
-
-    /// Adds a text of another process.
-    fn push_absent(&mut self, has_ngrams: bool) {
-        self.lengths.push(0);
-        self.ngram_counts.extend(has_ngrams.then_some(0));
-    }
-}
-
-/// Builds a corpus from chunks.
-struct CorpusBuilder {
-    writers: CorpusWriters,
-    lengths: Vec<usize>,
-    ngram_counts: Vec<usize>,
-    words: Option<WordsBuilder>,
-}
-
-/// Builds the words of a corpus from chunks.
-struct WordsBuilder {
-    words: CorpusWordsBuilder,
-    vocabulary_size: u32,
-    /// Ids of the words outside the vocabulary that chunks have numbered for themselves.
-    ids: FxHashMap<Box<str>, u32>,
-}
-
-impl CorpusBuilder {
-    /// Starts a corpus. `unknown` are the words outside the vocabulary that are numbered already.
-    fn new(writers: CorpusWriters, encoder: &Encoder, unknown: WordBuckets) -> Self {
-        let words = encoder.character_ngrams.as_ref().map(|VocabularyNgrams { known, .. }| {
-            let words = CorpusWordsBuilder::new(known.clone(), unknown);
-            WordsBuilder { words, vocabulary_size: known.len() as u32, ids: FxHashMap::default() }
-        });
-        Self { writers, lengths: Vec::new(), ngram_counts: Vec::new(), words }
-    }
-
-    fn add(&mut self, chunks: &mut [Chunk]) -> io::Result<()> {
-        for chunk in chunks {
-            if let Some(words) = &mut self.words {
-                words.add(chunk);
-            }
-            self.writers.tokens.push(&chunk.ids)?;
-            self.writers.ngrams.push(&chunk.ngrams)?;
-            self.lengths.extend(&chunk.lengths);
-            self.ngram_counts.extend(&chunk.ngram_counts);
-        }
-        Ok(())
-    }
-
-    fn finish(self, encoder: &Encoder) -> io::Result<Corpus> {
-        let Self { writers, lengths, ngram_counts, words } = self;
-        let mut corpus = Corpus::new(encoder.config.pad, encoder.config.max_length);
-        corpus.set_tokens(writers.tokens.finish()?, &lengths);
-        if encoder.ngrams.is_some() {
-            corpus.set_ngrams(writers.ngrams.finish()?, &ngram_counts);
-        }
-        if let Some(words) = words {
-            corpus.set_words(words.words.finish());
-        }
-        Ok(corpus)
-    }
-}
-
-impl WordsBuilder {
-    /// Adds the texts of a chunk. Replaces the ids of its words outside the vocabulary by OOV.
-    fn add(&mut self, chunk: &mut Chunk) {
-        let numbered = std::mem::take(&mut chunk.unknown_ids).into_iter();
-        let numbered = numbered.filter(|(_, id)| *id != OOV);
-        let mut numbered: Vec<(u32, Box<str>)> = numbered.map(|(word, id)| (id, word)).collect();
-        numbered.sort_unstable();
-        let mut ids = Vec::with_capacity(numbered.len());
-        for (index, (_, word)) in numbered.into_iter().enumerate() {
-            let buckets = chunk.unknown.get(index);
-            ids.push(*self.ids.entry(word).or_insert_with(|| self.words.add_word(buckets)));
-        }
-        if !ids.is_empty() {
-            for id in chunk.ids.iter_mut().filter(|id| **id >= self.vocabulary_size) {
-                *id = ids[(*id - self.vocabulary_size) as usize];
-            }
-        }
-        let mut rest = &mut chunk.ids[..];
-        for length in &chunk.lengths {
-            let text;
-            (text, rest) = rest.split_at_mut(*length);
-            self.words.add_text(text);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 mod character_ngrams;
 mod corpus;
+mod corpus_builder;
 mod corpus_words;
 mod encoder;
 mod encoders;
@@ -22,8 +23,9 @@ mod word_vectors;
 
 pub use character_ngrams::{CharacterNgrams, VocabularyNgrams, WordBuckets};
 pub use corpus::Corpus;
+pub use corpus_builder::CorpusWriters;
 pub use corpus_words::CorpusWords;
-pub use encoder::{CorpusWriters, EncodedWords, Encoder, LocatedText, LocatedToken};
+pub use encoder::{EncodedWords, Encoder, LocatedText, LocatedToken};
 pub use encoders::{Encoders, KnownEncoders, join_columns, trained as trained_subwords};
 pub use essence::append_essence;
 pub use ids::{Ids, IdsWriter};

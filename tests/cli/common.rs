@@ -245,6 +245,20 @@ pub fn noise(count: usize, seed: u64) -> Vec<Example> {
     examples
 }
 
+/// Returns texts, one per line, in which each word determines the next one up to two choices.
+pub fn chains(count: usize, seed: u64) -> String {
+    let mut random = Pcg64::seed_from_u64(seed);
+    let mut text = || {
+        let mut word = random.random_range(0..20_u32);
+        let words = (0..random.random_range(3..20)).map(|_| {
+            word = (2 * word + random.random_range(0..2_u32)) % 20;
+            format!("w{word}")
+        });
+        words.collect::<Vec<_>>().join(" ")
+    };
+    (0..count).map(|_| text() + "\n").collect()
+}
+
 /// Returns the examples as a CSV file with the columns `text` and `label`.
 pub fn csv(examples: &[Example]) -> Vec<u8> {
     let mut writer = csv::Writer::from_writer(Vec::new());

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tch::Device;
 
+use crate::language_model::TorchLanguageModel;
 use crate::learner::TorchLearner;
 use crate::libtorch::{
     self, LibtorchError, Numerics, catch_libtorch_panics, cuda_devices, multiplication_rate,
@@ -15,12 +16,13 @@ use crate::model::Model;
 use crate::process_group::ProcessGroup;
 use crate::token_budget;
 use lstmtext::backend::{
-    Backend, Backends, Compute, Concurrency, Inference, Learner, LibtorchDevices,
+    Backend, Backends, Compute, Concurrency, Inference, LanguageModelLearner,
+    LanguageModelSettings, Learner, LibtorchDevices,
 };
 use lstmtext::config::{BackendKind, Config, TrainConfig};
 use lstmtext::data::Dataset;
 use lstmtext::distributed::Collective;
-use lstmtext::model::{ModelSpec, NamedTensor};
+use lstmtext::model::{LanguageModelSpec, ModelSpec, NamedTensor};
 use lstmtext::objective::Objective;
 use lstmtext::output::format::pluralize;
 use lstmtext::system::processes::LaunchedProcess;
@@ -90,6 +92,15 @@ impl Backend for LibtorchBackend {
     ) -> anyhow::Result<Box<dyn Learner>> {
         let model = Model::new(spec, weights, self.device)?;
         Ok(Box::new(TorchLearner::new(model, &spec.config.train, objective)))
+    }
+
+    fn language_model(
+        &self,
+        spec: &LanguageModelSpec,
+        settings: LanguageModelSettings,
+        weights: Vec<NamedTensor>,
+    ) -> anyhow::Result<Box<dyn LanguageModelLearner>> {
+        Ok(Box::new(TorchLanguageModel::new(spec, settings, weights, self.device)?))
     }
 
     fn kind(&self) -> BackendKind {

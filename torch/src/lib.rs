@@ -2,7 +2,7 @@
 //!
 //! [`backend`] implements the traits of [`lstmtext::backend`]. A training step passes through
 //! [`batch`] (ids [B, T] and lengths `[B]`), [`model`] (logits), [`loss`] and [`optimizer`], in the
-//! order that [`learner`] defines. [`process_group`] connects the processes that train together.
+//! order that [`learner`] defines. [`language_model`] trains language models. [`process_group`] connects the processes that train together.
 //! [`libtorch`] covers what tch lacks.
 //!
 //! ## Levels
@@ -12,7 +12,7 @@
 //! - [`libtorch`], [`tensors`], [`batch`]
 //! - [`process_group`]
 //! - [`average`], [`device_dataset`], [`loss`], [`loss_scale`], [`model`], [`optimizer`]
-//! - [`learner`], [`token_budget`]
+//! - [`language_model`], [`learner`], [`token_budget`]
 //! - [`backend`]
 
 #![warn(missing_docs)]
@@ -21,6 +21,7 @@ pub mod average;
 pub mod backend;
 pub mod batch;
 pub mod device_dataset;
+pub mod language_model;
 pub mod learner;
 pub mod libtorch;
 pub mod loss;

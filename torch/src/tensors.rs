@@ -1,6 +1,6 @@
 //! Conversion between tensors of libtorch and [`NamedTensor`].
 
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use lstmtext::model::NamedTensor;
 
@@ -31,4 +31,12 @@ pub fn to_tensors(tensors: Vec<NamedTensor>) -> Vec<(String, Tensor)> {
         (name, Tensor::from_slice(&values).view(&shape[..]))
     };
     tensors.into_iter().map(copy).collect()
+}
+
+/// Returns all values of a tensor in row-major order. Waits for the device.
+pub fn values(tensor: &Tensor) -> Vec<f64> {
+    let mut values = vec![0.0; tensor.numel()];
+    let tensor = tensor.to_kind(Kind::Double).to_device(Device::Cpu).contiguous();
+    tensor.copy_data(&mut values, tensor.numel());
+    values
 }

@@ -24,7 +24,7 @@ impl DropoutRates {
     /// Checks that all rates are in [0, 1).
     ///
     /// # Errors
-    /// Returns an error that names the rate.
+    /// Returns an error if one of them is not.
     pub fn check(&self) -> anyhow::Result<()> {
         let Self { embedding, input, hidden, weight, output } = *self;
         for rate in [embedding, input, hidden, weight, output] {
@@ -101,6 +101,11 @@ impl DropoutMasks {
     /// Computes the factors of the hidden state of the top layer at a row of the batch and a step of the row, `[H]`.
     pub fn outputs(&self, direction: usize, row: usize, step: usize, mask: &mut [f32]) {
         self.output.fill([direction, row, step].map(|number| number as u64), mask);
+    }
+
+    /// Returns the factor of the hidden states that [`DropoutMasks::outputs`] keeps.
+    pub fn output_factor(&self) -> f32 {
+        self.output.kept()
     }
 
     fn of_inputs(&self, layer: usize) -> &Mask {

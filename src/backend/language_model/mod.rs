@@ -2,14 +2,18 @@
 //! a step, and the names of the optimizer state. Passes over texts belong to the backends.
 
 mod dropout;
+mod memory;
 mod negatives;
 mod state;
 
 use anyhow::ensure;
 
+use crate::config::{ConfigError, Precision};
+use crate::distributed::Group;
 use crate::model::NamedTensor;
 
 pub use dropout::{DropoutMasks, DropoutRates};
+pub use memory::check_memory;
 pub use negatives::NegativeSampler;
 pub use state::{BETAS, CarriedState, EPSILON, adam_layout, carried_states, split_state};
 
@@ -77,6 +81,8 @@ pub struct LanguageModelSettings {
     pub shards: usize,
     /// Random seed of the negatives and of dropout.
     pub seed: u64,
+    /// Precision of training with libtorch. Scores are always computed in 32 bits.
+    pub precision: Precision,
 }
 
 impl LanguageModelSettings {
@@ -105,6 +111,20 @@ impl LanguageModelSettings {
     }
 }
 
+/// Checks that libtorch can train language models in a precision.
+///
+/// # Errors
+/// Returns an error for fp16, because steps with gradients beyond its range are not repeated with a smaller loss scale.
+pub fn check_precision(precision: Precision) -> Result<(), ConfigError> {
+    match precision {
+        Precision::Fp16 => Err(ConfigError::new(
+            "precision: fp16 needs loss scaling, which the training of language models does not have; use bf16, tf32 \
+             or fp32",
+        )),
+        Precision::Fp32 | Precision::Tf32 | Precision::Bf16 => Ok(()),
+    }
+}
+
 /// Measurements of a step of a language model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LanguageModelStats {
@@ -112,6 +132,8 @@ pub struct LanguageModelStats {
     pub losses: Vec<f64>,
     /// Norm of the whole gradient before clipping.
     pub gradient_norm: f64,
+    /// A process of the group is to stop after this step.
+    pub stop_requested: bool,
 }
 
 impl LanguageModelStats {
@@ -126,15 +148,17 @@ impl LanguageModelStats {
 pub trait LanguageModelLearner: Send {
     /// Performs a training step: sampled softmax over shared negatives (Jean et al. 2015), truncated backpropagation
     /// through time from the states after the last step, and Adam. The step with number `step`, from 0, draws its
-    /// own negatives and dropout. Skips the update if the loss or the gradient is not finite.
+    /// own negatives and dropout. Skips the update if the loss or the gradient is not finite. The processes of a group
+    /// share the work, and get the same weights.
     ///
     /// # Errors
-    /// Returns the backend's own errors.
+    /// Returns the backend's own errors, or one if a process is lost.
     fn step(
         &mut self,
         batch: &LanguageModelBatch,
         step: u64,
         learning_rate: f64,
+        group: Group,
     ) -> anyhow::Result<LanguageModelStats>;
 
     /// Computes the sum of the negative log-probabilities of the predicted ids of each row in nats, `[B]` for each

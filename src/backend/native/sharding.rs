@@ -202,7 +202,7 @@ impl BatchSharder {
                 continue;
             }
             let row_numbers = &mut row_numbers[input_index];
-            row_numbers.reserve(corpus.words().map_or(0, CorpusWords::len));
+            row_numbers.reserve(corpus.words().map_or(0, CorpusWords::count));
             let share = shares_padding(input, dropout);
             let mut padding_steps = 0;
             for (index, shard) in batch.shards.iter_mut().enumerate() {

@@ -14,6 +14,7 @@ use crate::backend::kernel::Instructions;
 use crate::backend::{Backend, Backends};
 use crate::cli::arguments::ComputeArgs;
 use crate::cli::hints::{missing_data, program};
+use crate::cli::language_model_run::LanguageModelCompute;
 use crate::cli::processes::Processes;
 use crate::cli::{output_directory, starter};
 use crate::config::{self, Config, ConfigError, Document, Metric, Override, Resolved, field_lines};
@@ -161,8 +162,12 @@ impl<'a> Session<'a> {
         // What a stage has done is kept.
         self.interrupt.defer();
         self.save_lack_of_memory(run);
-        let ran =
-            StageRunner { compute: self.compute, interrupt: self.interrupt }.run(resolved, run);
+        let compute = LanguageModelCompute {
+            backends: self.backends,
+            arguments: self.compute,
+            group: self.group,
+        };
+        let ran = StageRunner { compute, interrupt: self.interrupt }.run(resolved, run);
         // A stage writes to its own directory.
         self.save_lack_of_memory(run);
         ran
@@ -304,7 +309,7 @@ impl<'a> Session<'a> {
         if events::first_file(run.path()).is_some() {
             message("the run has no checkpoint yet: it starts from the beginning");
         }
-        self.group.on_first(|| run.truncate_to_step(0, &data.resolved.to_yaml()))?;
+        self.group.on_first(|| run.start_over(&data.resolved.to_yaml()))?;
         let trainer = self.create_trainer(&*backend, &mut data, run, source.as_ref());
         let trainer = trainer.inspect_err(|error| self.write_error(run, error))?;
         self.train(&*backend, trainer, run)

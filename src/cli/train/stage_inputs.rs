@@ -97,8 +97,7 @@ pub fn inputs_of(stage: Stage, resolved: &Resolved) -> Vec<String> {
     }
     let is_input = |line: &String| {
         let begins = |beginning: &&str| line.starts_with(*beginning);
-        beginnings.iter().any(|beginning| begins(beginning))
-            && !IGNORED.iter().any(|beginning| begins(beginning))
+        beginnings.iter().any(begins) && !IGNORED.iter().any(begins)
     };
     let mut lines = field_lines(resolved);
     lines.retain(is_input);

@@ -6,8 +6,7 @@ use anyhow::Context;
 use serde_yaml::Value;
 
 use super::stage_inputs::{StageInputs, inputs_of};
-use crate::cli::arguments::ComputeArgs;
-use crate::cli::language_model_run::{self, start_backend};
+use crate::cli::language_model_run::{self, LanguageModelCompute};
 use crate::cli::pretrain::language_model_overrides;
 use crate::cli::vectors::learn_to_file;
 use crate::config::{self, Config, ConfigError, Override, Resolved, Stage, VocabularySource};
@@ -26,7 +25,7 @@ const LANGUAGE_MODEL: &str = "language_model";
 
 /// Runs the stages of a run.
 pub struct StageRunner<'a> {
-    pub compute: &'a ComputeArgs,
+    pub compute: LanguageModelCompute<'a>,
     pub interrupt: &'a Interrupt,
 }
 
@@ -43,7 +42,7 @@ impl StageRunner<'_> {
         }
         if stages.has(Stage::LanguageModel) {
             // Before hours of computing.
-            start_backend(&resolved.config, self.compute)?;
+            self.compute.start(&resolved.config)?;
             if let Some(input) = resolved.config.inputs.first() {
                 language_model::check(input)?;
             }
@@ -99,13 +98,14 @@ impl StageRunner<'_> {
                 fixed.push(Override::new("text.vocabulary", Value::Null));
             }
             let resolved = with(resolved, &fixed)?;
-            let backend = start_backend(&resolved.config, self.compute)?;
+            let backend = self.compute.start(&resolved.config)?;
             // A killed process may have left files, but no checkpoint.
             remove(run.path())?;
             let new = NewRun::lock(run.path())?;
-            language_model_run::start(&resolved, new, &backend, self.interrupt)?
+            let compute = (&*backend, &self.compute);
+            language_model_run::start(&resolved, (run, Some(new)), compute, self.interrupt)?
         } else {
-            language_model_run::resume(run, self.compute, &[], self.interrupt)?
+            language_model_run::resume(run, &self.compute, &[], self.interrupt)?
         };
         Ok(match ending {
             Ending::Finished(_) => None,

@@ -79,7 +79,9 @@ pub fn unknown_tokens(
             let counts = corpus.id_counts(encoder.vocabulary().len());
             let (unknown, tokens) = (counts[OOV as usize] as usize, corpus.tokens());
             let share = unknown as f64 / tokens.max(1) as f64;
-            let is_many = share >= MANY_TOKENS && !is_unsegmented(input, texts, &examples.rows);
+            let is_many = share >= MANY_TOKENS
+                && !is_unsegmented(input, texts, &examples.rows)
+                && encoder.word_buckets().is_none();
             let (advice, setting) = vocabulary_advice(input, encoder).filter(|_| is_many).unzip();
             let message = format!(
                 "{}{:.1} % of the {part}tokens are not in the vocabulary{}",

@@ -78,7 +78,12 @@ impl<'a> Run<'a> {
     }
 
     fn record_point(&self, record: &ValidationRecord, value: RecordValue) -> Option<Point> {
-        Some((self.interpolation.x(record.step as f64)?, value(record)?))
+        let x = match record.step {
+            // A frozen model is validated before the first step.
+            0 => 0.0,
+            step => self.interpolation.x(step as f64)?,
+        };
+        Some((x, value(record)?))
     }
 
     /// Returns the points of a curve with its values multiplied by `scale`.

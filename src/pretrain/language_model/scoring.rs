@@ -95,6 +95,7 @@ mod tests {
     use super::*;
     use crate::backend::LanguageModelStats;
     use crate::config::PadSide;
+    use crate::distributed::Group;
     use crate::model::NamedTensor;
 
     /// Scores a prediction by its id, and remembers how many rows continued.
@@ -109,6 +110,7 @@ mod tests {
             _: &LanguageModelBatch,
             _: u64,
             _: f64,
+            _: Group,
         ) -> anyhow::Result<LanguageModelStats> {
             anyhow::bail!("not trained")
         }

@@ -6,14 +6,15 @@ use super::console::Console;
 use super::files::{RunFiles, TensorBoard};
 use super::stream::Rows;
 use super::trainer::{LanguageModelTrainer, Parts};
-use crate::backend::language_model::DropoutRates;
+use crate::backend::language_model::{DropoutRates, check_memory};
 use crate::backend::{Backend, LanguageModelLearner, LanguageModelSettings};
-use crate::config::{Config, Input, LanguageModelConfig, Resolved};
+use crate::config::{BackendKind, Config, Input, LanguageModelConfig, Precision, Resolved};
+use crate::distributed::Collective;
 use crate::model::parameters::embedding_name;
 use crate::model::{LanguageModelSpec, NamedTensor};
 use crate::output::{message, note};
 use crate::pretrain::PretrainingTexts;
-use crate::random::{SeedPurpose, derive_seed, fingerprint};
+use crate::random::{SeedPurpose, derive_seed};
 use crate::run::checkpoint::Checkpoint;
 use crate::run::directory::RunDirectory;
 use crate::run::language_model::LanguageModelProgress;
@@ -96,15 +97,6 @@ fn dropout_rates(config: &LanguageModelConfig) -> DropoutRates {
     }
 }
 
-/// Returns a number that is the same for the same encoded texts in the same order.
-fn fingerprint_of(texts: &PretrainingTexts) -> u64 {
-    let corpora = texts.train.iter().chain(&texts.held_out);
-    fingerprint(corpora.flat_map(|corpus| {
-        let lengths = (0..corpus.len()).map(|text| corpus.text(text).len() as u64);
-        lengths.chain(corpus.ids().iter().map(|id| u64::from(*id)))
-    }))
-}
-
 /// Creates the trainer of a run that begins or resumes. Changes nothing in the run directory.
 ///
 /// # Errors
@@ -114,6 +106,7 @@ pub fn create_trainer<'a>(
     resolved: &'a Resolved,
     texts: &'a PretrainingTexts,
     start: Start,
+    collective: &'a dyn Collective,
 ) -> anyhow::Result<LanguageModelTrainer<'a>> {
     let full = &resolved.config;
     let config = &full.pretrain.language_model;
@@ -131,8 +124,13 @@ pub fn create_trainer<'a>(
         gradient_clip: config.gradient_clip,
         shards: shards.min(rows.count),
         seed: full.train.seed,
+        precision: full.precision,
     };
-    let fingerprint = fingerprint_of(texts);
+    // The memory of another device is not known.
+    if backend.kind() == BackendKind::Native {
+        check_memory(&spec, &settings, rows.steps)?;
+    }
+    let fingerprint = texts.fingerprint();
     let mut progress = LanguageModelProgress::default();
     if let Start::Resume(checkpoint) = start {
         progress = checkpoint.language_model_progress()?;
@@ -145,10 +143,15 @@ pub fn create_trainer<'a>(
             "pretrain.language_model.batch_size and sequence_length cannot change while a run resumes; start a new run"
         );
     }
-    let weights = match start {
+    let mut weights = match start {
         Start::New => starting_weights(full, texts)?,
         Start::Resume(checkpoint) => checkpoint.weights()?,
     };
+    if matches!(start, Start::New) && !collective.is_alone() {
+        // Drawing them may round differently on another processor. The files of a checkpoint are the same in all
+        // processes, but its weights come in any order.
+        collective.broadcast_arrays(weights.iter_mut().map(|tensor| &mut tensor.values[..]))?;
+    }
     let trainable = spec.parameters().into_iter().filter(|parameter| parameter.trainable);
     let parameters = trainable.map(|parameter| parameter.shape.iter().product::<usize>()).sum();
     let mut learner = backend.language_model(&spec, settings, weights)?;
@@ -175,6 +178,7 @@ pub fn create_trainer<'a>(
         parameters,
         rows,
         progress,
+        collective,
     }))
 }
 
@@ -196,6 +200,7 @@ pub fn inference(
         gradient_clip: None,
         shards: checkpoint.resolved.config.train.shard_count(),
         seed: 0,
+        precision: Precision::Fp32,
     };
     let model = backend.language_model(&spec, settings, checkpoint.weights()?);
     model.with_context(|| checkpoint.unusable())

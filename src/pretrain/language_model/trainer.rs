@@ -4,18 +4,19 @@
 use std::fmt;
 use std::time::Instant;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 
 use super::observer::{Observer, StepMetrics};
 use super::stream::{Rows, TokenStream};
 use crate::backend::LanguageModelLearner;
 use crate::config::LanguageModelConfig;
+use crate::distributed::{Collective, Group};
 use crate::pretrain::PretrainingTexts;
 use crate::run::language_model::{
     LanguageModelProgress, LanguageModelRecord, LanguageModelSummary, Perplexity,
 };
 use crate::run::summary::CheckpointKind;
-use crate::system::signals::Interrupt;
+use crate::system::signals::{Interrupt, SIGTERM};
 
 /// The training of a language model in progress.
 pub struct LanguageModelTrainer<'a> {
@@ -70,6 +71,8 @@ pub struct Parts<'a> {
     pub rows: Rows,
     /// Progress with which it starts.
     pub progress: LanguageModelProgress,
+    /// Processes that train the model together.
+    pub collective: &'a dyn Collective,
 }
 
 impl<'a> LanguageModelTrainer<'a> {
@@ -98,7 +101,10 @@ impl<'a> LanguageModelTrainer<'a> {
         if ending.is_err() {
             self.observers.iter_mut().for_each(|observer| observer.failed());
         }
-        ending
+        let ending = ending?;
+        // A launcher stops all processes when the first one ends, but rank 0 may still be saving.
+        self.parts.collective.barrier()?;
+        Ok(ending)
     }
 
     fn train_to_end(&mut self, interrupt: &Interrupt) -> anyhow::Result<Ending> {
@@ -151,7 +157,7 @@ impl<'a> LanguageModelTrainer<'a> {
             self.parts.learner.reset_states();
         }
         for index in first..batches {
-            self.step(&stream, index)?;
+            let signal = self.step(&stream, index, interrupt)?;
             let end_of_epoch = self.parts.progress.advance(batches);
             let step = self.parts.progress.step;
             let is_last = self.parts.progress.epoch >= self.parts.config.epochs;
@@ -161,7 +167,6 @@ impl<'a> LanguageModelTrainer<'a> {
             if self.is_over() {
                 return Ok(None);
             }
-            let signal = interrupt.signal();
             if signal.is_some() {
                 return Ok(signal);
             }
@@ -172,12 +177,20 @@ impl<'a> LanguageModelTrainer<'a> {
         Ok(None)
     }
 
-    /// Trains on one batch.
-    fn step(&mut self, stream: &TokenStream, index: usize) -> anyhow::Result<()> {
+    /// Trains on one batch. Returns the signal if one has arrived in a process.
+    fn step(
+        &mut self,
+        stream: &TokenStream,
+        index: usize,
+        interrupt: &Interrupt,
+    ) -> anyhow::Result<Option<i32>> {
         let start = Instant::now();
+        let collective = self.parts.collective;
+        let group = Group { collective, stop: interrupt.signal().is_some() };
         let learning_rate = self.learning_rate(self.parts.progress.step);
         let batch = stream.batch(&self.parts.rows, index, self.parts.directions);
-        let stats = self.parts.learner.step(&batch, self.parts.progress.step, learning_rate)?;
+        let step = self.parts.progress.step;
+        let stats = self.parts.learner.step(&batch, step, learning_rate, group)?;
         let loss = stats.losses.iter().sum::<f64>() / stats.losses.len().max(1) as f64;
         let step = self.parts.progress.step + 1;
         if !stats.is_finite() {
@@ -198,7 +211,11 @@ impl<'a> LanguageModelTrainer<'a> {
         for observer in &mut self.observers {
             observer.step_measured(&metrics)?;
         }
-        Ok(())
+        Ok(match collective.is_alone() {
+            true => interrupt.signal(),
+            // All processes learn of a signal of one of them in the same step.
+            false => stats.stop_requested.then(|| interrupt.signal().unwrap_or(SIGTERM)),
+        })
     }
 
     /// Learning rate of a step, counted from 0: it falls linearly to 0 at the end of the last epoch.
@@ -230,9 +247,22 @@ impl<'a> LanguageModelTrainer<'a> {
         Ok(Some(Perplexity::of(sums.into_iter().map(|sum| sum / tokens))))
     }
 
+    /// Returns the perplexity that rank 0 has computed: another processor may round a logarithm differently, and then
+    /// stop at another step.
+    fn perplexity_of_first(&self, own: Option<Perplexity>) -> anyhow::Result<Option<Perplexity>> {
+        if self.parts.collective.is_alone() {
+            return Ok(own);
+        }
+        let json = serde_json::to_vec(&own).context("cannot encode a perplexity")?;
+        let json = self.parts.collective.broadcast_bytes(json)?;
+        // JSON has no numbers that are not finite; they end the run in every process.
+        Ok(serde_json::from_slice(&json).unwrap_or(own))
+    }
+
     /// Scores the held-out texts, and saves the checkpoint `best/` if no earlier perplexity was lower.
     fn validate(&mut self) -> anyhow::Result<()> {
         let perplexity = self.perplexity()?;
+        let perplexity = self.perplexity_of_first(perplexity)?;
         let progress = &self.parts.progress;
         let learning_rate = self.learning_rate(progress.step.saturating_sub(1));
         if perplexity.as_ref().is_some_and(|perplexity| !perplexity.loss().is_finite()) {

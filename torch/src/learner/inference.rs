@@ -1,11 +1,12 @@
 //! Inference with libtorch.
 
-use tch::{Device, Kind, Tensor};
+use tch::Tensor;
 
 use crate::batch::Batch;
-use crate::libtorch::{BatchContext, with_batch_context};
+use crate::libtorch::{BatchContext, BatchKind, with_batch_context};
 use crate::loss::log_probabilities;
 use crate::model::{Mode, Model};
+use crate::tensors::values;
 use lstmtext::backend::Inference;
 use lstmtext::text::Corpus;
 
@@ -58,13 +59,6 @@ impl Model {
 pub(super) fn batch_context(training: bool, inputs: &[Corpus], examples: &[u32]) -> BatchContext {
     let time_steps = |corpus: &Corpus| examples.iter().map(|i| corpus.steps(*i as usize)).max();
     let time_steps = inputs.iter().filter_map(time_steps).max().unwrap_or(0);
-    BatchContext { training, examples: examples.len(), time_steps }
-}
-
-/// Returns all values of a tensor in row-major order. Waits for the device.
-pub(super) fn values(tensor: &Tensor) -> Vec<f64> {
-    let mut values = vec![0.0; tensor.numel()];
-    let tensor = tensor.to_kind(Kind::Double).to_device(Device::Cpu).contiguous();
-    tensor.copy_data(&mut values, tensor.numel());
-    values
+    let kind = if training { BatchKind::Training } else { BatchKind::Inference };
+    BatchContext { kind, examples: examples.len(), time_steps }
 }

@@ -14,7 +14,7 @@ use anyhow::Context;
 use tch::{Device, Kind, Tensor};
 
 use self::distinct_ids::{DistinctIds, distinct_ids, sorted};
-use self::inference::{batch_context, values};
+use self::inference::batch_context;
 use self::share::{Share, scale};
 use crate::average::Average;
 use crate::batch::{Batch, PackedSigns, distinct_buckets, to_device};
@@ -24,7 +24,7 @@ use crate::loss::{BatchTargets, CrossEntropyLoss, log_probabilities};
 use crate::loss_scale::LossScale;
 use crate::model::{Mode, Model, NgramBranch};
 use crate::optimizer::{Optimizer, clip};
-use crate::tensors::{to_named_tensors, to_tensors};
+use crate::tensors::{to_named_tensors, to_tensors, values};
 use lstmtext::backend::{
     BatchLoss, Inference, LOSS_SCALE, Learner, PreparedBatch, Preparer, RandomSigns, StepStats,
     Times, is_average_state,

@@ -20,12 +20,23 @@ pub struct LibtorchError {
 /// Description of a batch for error messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchContext {
-    /// `true` for a training batch.
-    pub training: bool,
+    /// What the batch is computed for.
+    pub kind: BatchKind,
     /// Number of examples B.
     pub examples: usize,
     /// Number of time steps T of the longest input.
     pub time_steps: usize,
+}
+
+/// Purpose of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BatchKind {
+    /// Training of a classifier.
+    Training,
+    /// Predictions of a classifier.
+    Inference,
+    /// Training or scores of a language model.
+    LanguageModel,
 }
 
 impl LibtorchError {
@@ -60,9 +71,13 @@ impl LibtorchError {
     fn fmt_out_of_memory(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let device = if self.message.contains("CPU") { "this machine" } else { "the device" };
         write!(f, "out of memory on {device}")?;
-        if let Some(BatchContext { training, examples, time_steps }) = self.batch {
-            let batch = if training { "a training batch" } else { "a batch" };
-            write!(f, " in {batch} of {examples} examples with up to {time_steps} tokens")?;
+        if let Some(BatchContext { kind, examples, time_steps }) = self.batch {
+            let (batch, rows) = match kind {
+                BatchKind::Training => ("a training batch", "examples with up to"),
+                BatchKind::Inference => ("a batch", "examples with up to"),
+                BatchKind::LanguageModel => ("a batch", "rows of"),
+            };
+            write!(f, " in {batch} of {examples} {rows} {time_steps} tokens")?;
         }
         // Outside of containers the message also has the memory of the whole process. PyTorch's
         // share is always there.
@@ -88,12 +103,15 @@ impl LibtorchError {
                 None => write!(f, ": {}", self.message)?,
             },
         }
-        f.write_str(match self.batch {
-            Some(BatchContext { training: false, .. }) => {
+        f.write_str(match self.batch.map(|batch| batch.kind) {
+            Some(BatchKind::Inference) => {
                 "; lower the batch size: --batch-size of predict, otherwise \
                  train.validation_batch_size"
             }
-            _ => {
+            Some(BatchKind::LanguageModel) => {
+                "; lower pretrain.language_model.batch_size or sequence_length, or use a smaller model"
+            }
+            Some(BatchKind::Training) | None => {
                 "; lower train.batch_size or text.max_length, use a smaller model, or set \
                  train.token_budget (on a CUDA device, auto finds the largest that fits)"
             }
@@ -206,7 +224,8 @@ mod tests {
 
     use super::*;
 
-    const BATCH: BatchContext = BatchContext { training: true, examples: 64, time_steps: 400 };
+    const BATCH: BatchContext =
+        BatchContext { kind: BatchKind::Training, examples: 64, time_steps: 400 };
 
     fn allocate_too_much() -> Tensor {
         Tensor::zeros([1 << 20, 1 << 30], (Kind::Float, Device::Cpu))
@@ -237,12 +256,16 @@ mod tests {
              8.00 GiB is allocated by PyTorch, and 100.00 MiB is reserved by PyTorch but \
              unallocated.\nMore.",
         );
-        error.batch = Some(BatchContext { training: false, ..BATCH });
+        error.batch = Some(BatchContext { kind: BatchKind::Inference, ..BATCH });
         let expected = "out of memory on the device in a batch of 64 examples with up to 400 tokens: at \
                         least 10.10 GiB is needed, but the device has 79.10 GiB, of which other processes \
                         use 70.50 GiB; lower the batch size: --batch-size of predict, otherwise \
                         train.validation_batch_size";
         assert_eq!(error.to_string(), expected);
+        error.batch = Some(BatchContext { kind: BatchKind::LanguageModel, ..BATCH });
+        let message = error.to_string();
+        assert!(message.contains("in a batch of 64 rows of 400 tokens: "), "{message}");
+        assert!(message.contains("lower pretrain.language_model.batch_size"), "{message}");
         for message in [
             "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
             "CUBLAS_STATUS_ALLOC_FAILED when",

@@ -12,7 +12,8 @@ mod trace;
 
 pub use device::{cuda_devices, device_memory, load_cuda, resolve_device};
 pub use error::{
-    BatchContext, LibtorchError, catch_libtorch_panics, unless_out_of_memory, with_batch_context,
+    BatchContext, BatchKind, LibtorchError, catch_libtorch_panics, unless_out_of_memory,
+    with_batch_context,
 };
 pub use numerics::Numerics;
 pub use runtime::{multiplication_rate, set_threads, thread_count, version};

@@ -9,8 +9,9 @@
 //! text, as in Keras. The backward direction is a separate LSTM over each text reversed within its
 //! length, because a `bidirectional` call would start it in the padding.
 
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 
+use super::cell::CellWeights;
 use super::mode::Mode;
 use super::weights::Weights;
 use crate::batch::{Direction, Padding};
@@ -25,57 +26,11 @@ pub struct Lstm {
     layers: Vec<Vec<Cell>>,
 }
 
-/// Weights of one direction of one layer. Gates are in the order i, f, g, o.
+/// One direction of one layer.
 #[derive(Debug)]
 struct Cell {
     direction: Direction,
-    /// [4H, inputs]
-    weight_ih: Tensor,
-    /// [4H, H]
-    weight_hh: Tensor,
-    /// `[4H]`
-    bias_ih: Tensor,
-    /// PyTorch's second bias, `[4H]`: zero, not trained.
-    bias_hh: Tensor,
-}
-
-impl Cell {
-    /// Stores all weights in one buffer in cuDNN's order, so that cuDNN need not copy them in every
-    /// call.
-    fn new(direction: Direction, weights: [Tensor; 4], device: Device) -> Self {
-        let flat: Vec<Tensor> = weights.iter().map(|weight| weight.flatten(0, -1)).collect();
-        let buffer = Tensor::cat(&flat, 0).to_device(device);
-        let mut start = 0;
-        let [weight_ih, weight_hh, bias_ih, bias_hh] = weights.each_ref().map(|weight| {
-            let length = weight.numel() as i64;
-            let view = buffer.narrow(0, start, length).view_as(weight).detach();
-            start += length;
-            view
-        });
-        Self {
-            direction,
-            weight_ih: weight_ih.set_requires_grad(true),
-            weight_hh: weight_hh.set_requires_grad(true),
-            bias_ih: bias_ih.set_requires_grad(true),
-            bias_hh,
-        }
-    }
-
-    /// Returns input weights, recurrent weights and both biases as `kind`, again in one buffer.
-    fn weights(&self, kind: Kind) -> [Tensor; 4] {
-        let weights = [&self.weight_ih, &self.weight_hh, &self.bias_ih, &self.bias_hh];
-        if kind == Kind::Float {
-            return weights.map(Tensor::shallow_clone);
-        }
-        let lengths = weights.map(|weight| weight.numel() as i64);
-        let buffer = Tensor::cat(&weights.map(|weight| weight.flatten(0, -1)), 0).to_kind(kind);
-        let mut parts = buffer.split_with_sizes(lengths, 0).into_iter().zip(weights);
-        std::array::from_fn(|_| {
-            #[expect(clippy::expect_used, reason = "there are as many parts as lengths")]
-            let (part, weight) = parts.next().expect("a part for each weight");
-            part.view_as(weight)
-        })
-    }
+    weights: CellWeights,
 }
 
 /// Hidden states of one direction of a layer.
@@ -102,7 +57,7 @@ impl Lstm {
             let weights =
                 [take("weight_ih")?, take("weight_hh")?, take("bias_ih")?, take("bias_hh")?];
             let direction = [Direction::Forward, Direction::Backward][direction];
-            Ok(Cell::new(direction, weights, device))
+            Ok(Cell { direction, weights: CellWeights::new(weights, device) })
         };
         let layers = (0..input.lstm.layers).map(|layer| {
             (0..input.lstm.directions()).map(|direction| cell(layer, direction)).collect()
@@ -135,7 +90,7 @@ impl Lstm {
         let inputs = reverse_if_backward(cell.direction, inputs, padding);
         let kind = inputs.kind();
         let start = Tensor::zeros([1, inputs.size()[0], self.units], (kind, inputs.device()));
-        let weights = cell.weights(kind);
+        let weights = cell.weights.tensors(kind, None);
         let (states, ..) = inputs.lstm(
             &[&start, &start],
             &weights.each_ref(),
@@ -153,9 +108,9 @@ impl Lstm {
     pub fn parameters(&self) -> Vec<(String, Tensor)> {
         let named = self.cells().flat_map(|(suffix, cell)| {
             [
-                ("weight_ih", &cell.weight_ih),
-                ("weight_hh", &cell.weight_hh),
-                ("bias_ih", &cell.bias_ih),
+                ("weight_ih", &cell.weights.weight_ih),
+                ("weight_hh", &cell.weights.weight_hh),
+                ("bias_ih", &cell.weights.bias_ih),
             ]
             .map(|(kind, tensor)| (format!("lstm.{kind}_{suffix}"), tensor.shallow_clone()))
         });
@@ -165,7 +120,7 @@ impl Lstm {
     /// Returns PyTorch's second biases, which are zero.
     pub fn constants(&self) -> Vec<(String, Tensor)> {
         let named = |(suffix, cell): (String, &Cell)| {
-            (format!("lstm.bias_hh_{suffix}"), cell.bias_hh.shallow_clone())
+            (format!("lstm.bias_hh_{suffix}"), cell.weights.bias_hh.shallow_clone())
         };
         self.cells().map(named).collect()
     }

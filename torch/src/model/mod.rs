@@ -2,6 +2,7 @@
 //! batches don't belong here.
 
 mod branch;
+mod cell;
 mod lstm;
 mod mode;
 mod network;
@@ -9,6 +10,7 @@ mod ngrams;
 mod pooling;
 mod weights;
 
+pub use cell::CellWeights;
 pub use mode::Mode;
 pub use network::Model;
 pub use ngrams::NgramBranch;

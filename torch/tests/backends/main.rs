@@ -11,6 +11,8 @@
 mod averaging;
 mod case;
 mod dense_gradients;
+mod language_model_case;
+mod language_models;
 mod layers;
 mod precision;
 mod processes;
@@ -229,9 +231,12 @@ fn character_ngrams_agree() {
             for _ in 0..2 {
                 steps(&mut native, &data);
                 steps(&mut torch, &data);
-                assert_close(&native.weights(), &torch.weights(), &train);
-                assert_close(&native.optimizer_state(), &torch.optimizer_state(), &train);
-                assert_close(&native.gradients(), &torch.gradients(), &train);
+                // Optimizers that divide by small gradients magnify rounding errors.
+                let tolerance = 1e-3;
+                assert_within(&native.weights(), &torch.weights(), tolerance, &train);
+                let state = (native.optimizer_state(), torch.optimizer_state());
+                assert_within(&state.0, &state.1, tolerance, &train);
+                assert_within(&native.gradients(), &torch.gradients(), tolerance, &train);
             }
         }
     }

@@ -14,6 +14,10 @@ mod bench;
 #[path = "../../../tests/cli/common.rs"]
 mod common;
 mod devices;
+mod language_models;
+#[allow(dead_code, reason = "shared with the tests of the other package")]
+#[path = "../../../tests/cli/training.rs"]
+mod training;
 
 use std::path::{Path, PathBuf};
 

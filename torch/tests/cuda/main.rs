@@ -12,6 +12,9 @@
 
 #[path = "../backends/case.rs"]
 mod case;
+#[path = "../backends/language_model_case.rs"]
+mod language_model_case;
+mod language_models;
 mod networks;
 mod processes;
 mod program;

@@ -18,6 +18,7 @@ mod doctor;
 mod failures;
 mod hosts;
 mod launcher;
+mod pretraining;
 mod roles;
 mod sharding;
 mod training;

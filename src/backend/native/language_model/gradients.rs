@@ -175,7 +175,7 @@ fn unpad(padded: &[f32], [padded_size, size]: [usize; 2], factor: f32, plain: &m
 
 impl ShardSums {
     /// Returns the gradients that all shards of a direction have for the same weights.
-    fn dense(&self) -> Vec<&[f32]> {
+    pub fn dense(&self) -> Vec<&[f32]> {
         let Self { cells, projection, projection_bias, negative_biases, .. } = self;
         let cells = cells.iter().flat_map(|cell| [&cell.input, &cell.recurrent, &cell.bias]);
         let others = [projection, projection_bias, negative_biases];

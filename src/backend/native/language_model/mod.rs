@@ -9,11 +9,13 @@
 //!    the position of a value ([`DropoutMasks`]); dropped recurrent weights are packed anew.
 //! 3. For each shard, the layers run forward from the states after the batch before ([`layers`]). The softmax computes
 //!    the loss, its own gradients and that of the hidden states ([`softmax`]), and the layers run backward.
-//! 4. The gradients of the shards are added up in order ([`gradients`]), clipped, and applied ([`adam`]).
+//! 4. If several processes train, each has computed some of the shards, and receives the others ([`exchange`]).
+//! 5. The gradients of the shards are added up in order ([`gradients`]), clipped, and applied ([`adam`]).
 //!
 //! The loss of a direction is the mean over its B · T tokens; the gradient is that of the sum over the directions.
 
 mod adam;
+mod exchange;
 mod gradients;
 mod layers;
 mod model;
@@ -28,12 +30,14 @@ use anyhow::ensure;
 use rayon::prelude::*;
 
 use self::adam::Adam;
+use self::exchange::exchange;
 use self::model::Model;
 use self::negatives::Negatives;
 use self::shard::Shard;
 use self::states::States;
 use super::gradients::Gradients;
 use super::row_numbers::RowNumbers;
+use super::shard_tree::shards_of;
 use crate::backend::kernel::Instructions;
 use crate::backend::language_model::{
     CarriedState, DropoutMasks, NegativeSampler, carried_states, split_state,
@@ -41,6 +45,7 @@ use crate::backend::language_model::{
 use crate::backend::{
     LanguageModelBatch, LanguageModelLearner, LanguageModelSettings, LanguageModelStats,
 };
+use crate::distributed::{Group, Worker};
 use crate::model::{LanguageModelSpec, NamedTensor};
 
 /// A language model on the CPU that is being trained.
@@ -123,13 +128,14 @@ impl NativeLanguageModel {
         Ok(())
     }
 
-    /// Computes the gradients of a step. Returns the mean loss of each direction. If recurrent weights are dropped, the
+    /// Computes the gradients of a step. Returns the mean loss of each direction, and true if a process is to stop. If recurrent weights are dropped, the
     /// model must be packed before it is used for anything else.
     fn compute_gradients(
         &mut self,
         batch: &LanguageModelBatch,
         step: u64,
-    ) -> anyhow::Result<Vec<f64>> {
+        group: Group,
+    ) -> anyhow::Result<(Vec<f64>, bool)> {
         self.settings.check_batch(batch, self.model.directions.len())?;
         self.shard(batch)?;
         self.negatives.draw(step, &self.model);
@@ -139,13 +145,20 @@ impl NativeLanguageModel {
         }
         let Self { model, negatives, states, shards, .. } = self;
         let factor = 1.0 / batch.tokens() as f32;
-        shards.par_iter_mut().with_max_len(1).for_each(|shard| {
+        let (count, worker) = (shards.len(), group.collective.worker());
+        let own = &mut shards[shards_of(worker, count)];
+        own.par_iter_mut().with_max_len(1).for_each(|shard| {
             let output_bias = model.values(model.directions[shard.direction].output_bias_index());
             shard.look_up(model, |word| output_bias[word as usize] - negatives.log_expected(word));
             model.layers_forward(shard, &states[shard.direction], Some(&masks));
             model.sampled_softmax(shard, negatives, &masks, factor);
             model.layers_backward(shard);
         });
+        let mut stop_requested = group.stop;
+        if !group.collective.is_alone() {
+            let shards_of = |rank| shards_of(Worker { rank, ..worker }, count);
+            stop_requested = exchange(shards, shards_of, group)?;
+        }
         let mut losses = vec![0.0; model.directions.len()];
         for shard in &*shards {
             losses[shard.direction] += shard.sums.loss / batch.tokens() as f64;
@@ -156,7 +169,7 @@ impl NativeLanguageModel {
         }
         let row_numbers = &mut self.row_numbers;
         model.collect_gradients(shards, negatives, &masks, row_numbers, &mut self.gradients);
-        Ok(losses)
+        Ok((losses, stop_requested))
     }
 
     /// Returns the dropout masks of a step.
@@ -171,9 +184,11 @@ impl LanguageModelLearner for NativeLanguageModel {
         batch: &LanguageModelBatch,
         step: u64,
         learning_rate: f64,
+        group: Group,
     ) -> anyhow::Result<LanguageModelStats> {
-        let losses = self.compute_gradients(batch, step)?;
-        let stats = LanguageModelStats { losses, gradient_norm: self.gradients.norm() };
+        let (losses, stop_requested) = self.compute_gradients(batch, step, group)?;
+        let gradient_norm = self.gradients.norm();
+        let stats = LanguageModelStats { losses, gradient_norm, stop_requested };
         if stats.is_finite() {
             let factor = match self.settings.gradient_clip {
                 Some(limit) if stats.gradient_norm > limit => (limit / stats.gradient_norm) as f32,

@@ -52,6 +52,8 @@ pub struct Shard {
     pub softmax: SoftmaxBuffers,
     /// Sums of the current step.
     pub sums: ShardSums,
+    /// Hidden and cell states of each layer after the last step, if another process has computed the shard.
+    pub received_states: Vec<[AlignedVec; 2]>,
 }
 
 /// Dropout of the vectors of the words that are read. Both are empty without it.
@@ -137,6 +139,7 @@ impl Shard {
             self.token_rows = (0..(steps * count) as u32).collect();
         }
         (self.direction, self.rows) = (direction, rows);
+        self.received_states.clear();
         row_numbers.reset();
         self.words.clear();
         self.word_rows.clear();
@@ -206,8 +209,13 @@ impl Shard {
 impl Shard {
     /// Copies the states after the last step of a pass to those of the direction.
     pub fn store_states(&self, states: &mut States) {
-        for (layer, buffers) in self.layers.iter().enumerate() {
-            states.store(layer, self.rows.clone(), &buffers.cache);
+        for (layer, [hidden, cell]) in self.received_states.iter().enumerate() {
+            states.store(layer, self.rows.clone(), [hidden, cell]);
+        }
+        if self.received_states.is_empty() {
+            for (layer, buffers) in self.layers.iter().enumerate() {
+                states.store(layer, self.rows.clone(), States::last(&buffers.cache));
+            }
         }
     }
 }

@@ -38,13 +38,18 @@ impl States {
     }
 
     /// Copies the final states of a pass to the states of some rows of a layer.
-    pub fn store(&mut self, layer: usize, rows: Range<usize>, cache: &ForwardCache) {
+    pub fn store(&mut self, layer: usize, rows: Range<usize>, last: [&[f32]; 2]) {
         let range = self.range(&rows);
+        for (state, last) in self.layers[layer].iter_mut().zip(last) {
+            state[range.clone()].copy_from_slice(&last[..range.len()]);
+        }
+    }
+
+    /// Returns the final hidden and cell states of a pass, at least [R, P] each.
+    pub fn last(cache: &ForwardCache) -> [&[f32]; 2] {
         let ForwardCache { last_hidden, last_cell_state, cell_state, .. } = cache;
         let last_cell = if last_cell_state.is_empty() { cell_state } else { last_cell_state };
-        let [hidden, cell] = &mut self.layers[layer];
-        hidden[range.clone()].copy_from_slice(&last_hidden[..range.len()]);
-        cell[range.clone()].copy_from_slice(&last_cell[..range.len()]);
+        [last_hidden, last_cell]
     }
 
     /// Returns the hidden (0) or cell (1) states of a layer without padding, [B, H].

@@ -1,7 +1,7 @@
 use super::model::EMBEDDING;
 use super::*;
 use crate::backend::language_model::DropoutRates;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Precision};
 use crate::random::{absorb, mix};
 
 mod naive;
@@ -37,6 +37,7 @@ impl Case {
             gradient_clip: None,
             shards: 2,
             seed: 5,
+            precision: Precision::Fp32,
         };
         Self { config: config::parse_plain(&yaml).config, settings }
     }
@@ -141,7 +142,7 @@ fn losses_and_gradients_agree_with_finite_differences() {
             let expected = naive.losses(batch, step);
             let differences = naive.gradients(batch, step);
             for (instructions, learner) in available.iter().zip(&mut learners) {
-                let losses = learner.compute_gradients(batch, step).unwrap();
+                let (losses, _) = learner.compute_gradients(batch, step, Group::ALONE).unwrap();
                 let kind = format!("{kind}, {dropout:?}");
                 for (loss, expected) in losses.iter().zip(&expected) {
                     assert_near(*loss, *expected, 1e-5, &format!("{kind}, {instructions}"));
@@ -174,7 +175,7 @@ fn negatives_that_are_the_target_are_left_out() {
     case.settings.counts[9] = 3;
     let batch = LanguageModelBatch { ids: vec![vec![9; 15]], rows: 3 };
     let mut learner = case.learner(Instructions::best());
-    let losses = learner.compute_gradients(&batch, 0).unwrap();
+    let (losses, _) = learner.compute_gradients(&batch, 0, Group::ALONE).unwrap();
     assert_eq!(losses, [0.0], "only the target is left");
     assert_eq!(learner.gradients.norm(), 0.0);
 }
@@ -189,7 +190,7 @@ fn states_continue_from_batch_to_batch() {
         let states = |batches: &[&LanguageModelBatch]| {
             let mut learner = case.learner(Instructions::best());
             for batch in batches {
-                learner.compute_gradients(batch, 0).unwrap();
+                learner.compute_gradients(batch, 0, Group::ALONE).unwrap();
             }
             let state = learner.optimizer_state();
             let states = state.into_iter().filter(|tensor| tensor.name.starts_with("state."));
@@ -214,7 +215,7 @@ fn states_continue_from_batch_to_batch() {
         assert!(twice.iter().all(|tensor| tensor.shape == [3, 7]));
         assert!(twice[0].values.iter().all(|value| *value != 0.0));
         let mut learner = case.learner(Instructions::best());
-        learner.compute_gradients(&first, 0).unwrap();
+        learner.compute_gradients(&first, 0, Group::ALONE).unwrap();
         learner.reset_states();
         let state = learner.optimizer_state();
         let mut states = state.iter().filter(|tensor| tensor.name.starts_with("state."));

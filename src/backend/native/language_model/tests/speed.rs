@@ -59,7 +59,7 @@ fn tokens_per_second() {
     let mut seconds = Vec::new();
     for (step, batch) in (0..REPETITIONS as u64 + 5).zip(batches.iter().cycle()) {
         let start = Instant::now();
-        learner.step(batch, step, 1e-3).unwrap();
+        learner.step(batch, step, 1e-3, Group::ALONE).unwrap();
         seconds.push(start.elapsed().as_secs_f64());
     }
     let measured = &mut seconds[5..];

@@ -1,6 +1,8 @@
 //! Tests of whole training steps.
 
 use super::*;
+use crate::distributed::Collective;
+use crate::distributed::thread_group::GroupThread;
 
 /// Trains some steps, and returns the weights and the optimizer state.
 fn train(
@@ -9,7 +11,9 @@ fn train(
     steps: std::ops::Range<u64>,
 ) -> (Vec<LanguageModelStats>, Vec<NamedTensor>, Vec<NamedTensor>) {
     let stats = steps
-        .map(|step| learner.step(&batches[step as usize % batches.len()], step, 0.01).unwrap())
+        .map(|step| {
+            learner.step(&batches[step as usize % batches.len()], step, 0.01, Group::ALONE).unwrap()
+        })
         .collect();
     (stats, learner.weights(), learner.optimizer_state())
 }
@@ -87,7 +91,7 @@ fn a_cycle_of_words_is_learned() {
                 [ids, backward].into_iter().take(learner.model.directions.len()).collect();
             let batch = LanguageModelBatch { ids, rows: 3 };
             let rate = 0.02 * (1.0 - step as f64 / 200.0);
-            last = Some(learner.step(&batch, step as u64, rate).unwrap());
+            last = Some(learner.step(&batch, step as u64, rate, Group::ALONE).unwrap());
         }
         let last = last.unwrap();
         assert!(last.losses.iter().all(|loss| *loss < 0.05), "{kind}: {last:?}");
@@ -108,7 +112,7 @@ fn steps_that_are_not_finite_change_nothing() {
             all.flat_map(|tensor| tensor.values).map(f32::to_bits).collect()
         };
         let before = bits(&mut learner);
-        let stats = learner.step(&batch, 0, 0.1).unwrap();
+        let stats = learner.step(&batch, 0, 0.1, Group::ALONE).unwrap();
         let after = bits(&mut learner);
         match fault.is_finite() {
             true => assert!(after.iter().zip(&before).any(|(a, b)| a != b)),
@@ -132,7 +136,7 @@ fn scores_after_a_step_have_all_weights() {
         let bias = learner.model.directions[0].output_bias_index();
         let target = batch.ids[0][1] as usize;
         learner.model.weights[bias].tensor.values[target] += fault;
-        let stats = learner.step(&batch, 0, 0.01).unwrap();
+        let stats = learner.step(&batch, 0, 0.01, Group::ALONE).unwrap();
         assert_eq!(stats.is_finite(), fault == 0.0);
         let mut weights = learner.weights();
         weights[bias].values[target] = 0.0;
@@ -149,7 +153,7 @@ fn only_rows_with_a_gradient_are_updated() {
     let mut learner = case.learner(Instructions::best());
     let before = learner.weights();
     let batch = LanguageModelBatch { ids: vec![vec![1, 2, 3, 4, 5, 6]; 2], rows: 3 };
-    learner.step(&batch, 0, 0.1).unwrap();
+    learner.step(&batch, 0, 0.1, Group::ALONE).unwrap();
     let negatives = &learner.negatives.words;
     let changed = |name: &str| -> Vec<u32> {
         let index = before.iter().position(|tensor| tensor.name == name).unwrap();
@@ -180,7 +184,7 @@ fn wrong_batches_and_settings_are_refused() {
         (vec![vec![50; 6]], 3, "vocabulary size 50"),
     ] {
         let batch = LanguageModelBatch { ids, rows };
-        let error = learner.step(&batch, 0, 0.1).unwrap_err().to_string();
+        let error = learner.step(&batch, 0, 0.1, Group::ALONE).unwrap_err().to_string();
         assert!(error.contains(fault), "{error}");
     }
     let settings = |change: fn(&mut LanguageModelSettings)| {
@@ -193,4 +197,39 @@ fn wrong_batches_and_settings_are_refused() {
     assert!(settings(|settings| settings.dropout.weight = 1.0));
     assert!(settings(|settings| settings.counts.truncate(9)));
     assert!(!settings(|_| ()));
+}
+
+#[test]
+fn the_number_of_processes_changes_no_bit() {
+    for kind in KINDS {
+        for shards in [1, 2, 3] {
+            let mut case = Case::new(kind);
+            case.settings = LanguageModelSettings { shards, dropout: ALL, ..case.settings };
+            let batches: [_; 3] = case.batches(6);
+            let mut learner = case.learner(Instructions::best());
+            let alone = train(&mut learner, &batches, 0..3);
+            let scores = [true, false].map(|starts| learner.score(&batches[0], starts).unwrap());
+            for processes in [2, 3, 5] {
+                let together = GroupThread::run(processes, |process| {
+                    let mut learner = case.learner(Instructions::best());
+                    let stats: Vec<LanguageModelStats> = (0..3)
+                        .map(|step| {
+                            let stop = step == 2 && process.worker().rank == 1;
+                            let group = Group { collective: process, stop };
+                            learner.step(&batches[step as usize], step, 0.01, group).unwrap()
+                        })
+                        .collect();
+                    let trained = (learner.weights(), learner.optimizer_state());
+                    let scores = [true, false].map(|starts| learner.score(&batches[0], starts));
+                    (stats, trained, scores.map(Result::unwrap))
+                });
+                for (mut stats, (weights, state), together) in together {
+                    assert_eq!(together, scores, "{kind}: {shards} {processes}");
+                    assert!(stats[2].stop_requested && !stats[1].stop_requested);
+                    stats[2].stop_requested = false;
+                    assert!((stats, weights, state) == alone, "{kind}: {shards} {processes}");
+                }
+            }
+        }
+    }
 }
