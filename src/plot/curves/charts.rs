@@ -203,21 +203,24 @@ impl Chart {
     /// Marks where curves leave the chart, and says how far.
     fn draw_clip_marks(&self, canvas: &mut Canvas, curves: &[Curve], area: &Area) {
         let Frame { y, top, bottom, .. } = &area.frame;
-        let (mut highest, mut lowest) = (y.high(), y.low());
+        // The ends of an axis are rounded.
+        let tolerance = 1e-9 * (y.high() - y.low());
+        let (high, low) = (y.high() + tolerance, y.low() - tolerance);
+        let (mut highest, mut lowest) = (high, low);
         for (number, curve) in curves.iter().enumerate() {
             let points = || curve.raw.iter().chain(&curve.training).chain(&curve.validation);
             let by_value = |a: &&Point, b: &&Point| a.1.total_cmp(&b.1);
-            if let Some(max) = points().max_by(by_value).filter(|max| max.1 > y.high()) {
+            if let Some(max) = points().max_by(by_value).filter(|max| max.1 > high) {
                 clip_mark(canvas, (area.point(*max).0, *top), true, color(number));
                 highest = highest.max(max.1);
             }
-            if let Some(min) = points().min_by(by_value).filter(|min| min.1 < y.low()) {
+            if let Some(min) = points().min_by(by_value).filter(|min| min.1 < low) {
                 clip_mark(canvas, (area.point(*min).0, *bottom), false, color(number));
                 lowest = lowest.min(min.1);
             }
         }
-        let above = (highest > y.high()).then(|| format!("up to {}", short_number(highest)));
-        let below = (lowest < y.low()).then(|| format!("down to {}", short_number(lowest)));
+        let above = (highest > high).then(|| format!("up to {}", short_number(highest)));
+        let below = (lowest < low).then(|| format!("down to {}", short_number(lowest)));
         let beyond: Vec<String> = above.into_iter().chain(below).collect();
         if !beyond.is_empty() {
             let text = format!("clipped: values {}", beyond.join(" and "));
@@ -251,7 +254,11 @@ impl Chart {
 
 /// Returns the median over the runs of their first value, about the loss of a model that knows nothing.
 fn typical_start(curves: &[Curve]) -> f64 {
-    let first = |curve: &Curve| Some(curve.training.first().or(curve.validation.first())?.1);
+    let first = |curve: &Curve| {
+        // A fitted model has almost no training loss before training begins.
+        let before_training = curve.validation.first().filter(|point| point.0 == 0.0);
+        Some(before_training.or(curve.training.first()).or(curve.validation.first())?.1)
+    };
     let mut first: Vec<f64> = curves.iter().filter_map(first).collect();
     first.sort_by(f64::total_cmp);
     first.get(first.len() / 2).copied().unwrap_or(f64::INFINITY)

@@ -152,6 +152,14 @@ fn runs_that_diverge_are_clipped_with_a_mark() {
 }
 
 #[test]
+fn a_model_that_was_only_fitted_is_not_clipped() {
+    let mut fitted = record(0, 0, 0.41);
+    (fitted.train.loss, fitted.learning_rate) = (0.0005, 0.00003);
+    let svg = draw(&[curves("frozen", vec![fitted], None)], &options(XAxis::Epoch)).unwrap().svg;
+    assert!(!svg.contains("clipped"), "{svg}");
+}
+
+#[test]
 fn values_that_are_not_finite_are_left_out() {
     let mut run = curves("a", vec![record(1, 10, 0.3)], None);
     run.steps[0] = scalars([0.8, f64::NAN, f64::INFINITY, 0.7].into_iter());
