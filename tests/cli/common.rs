@@ -245,6 +245,22 @@ pub fn noise(count: usize, seed: u64) -> Vec<Example> {
     examples
 }
 
+/// Settings of a small language model in both directions.
+pub const LANGUAGE_MODEL: &str = "--set model.embedding.size=8 --set model.lstm.units=16 \
+    --set pretrain.language_model.batch_size=8 --set pretrain.language_model.sequence_length=16 \
+    --set pretrain.language_model.negatives=8 --set pretrain.language_model.learning_rate=0.02 \
+    --set pretrain.held_out=20";
+
+/// Returns a directory with texts for a language model, and with others.
+pub fn with_texts() -> TestDir {
+    TestDir::new().file("texts.txt", chains(400, 1)).file("other.txt", chains(50, 2))
+}
+
+/// Returns the perplexity of each direction.
+pub fn perplexities(value: &Value) -> Vec<f64> {
+    value.as_array().unwrap().iter().map(|each| each.as_f64().unwrap()).collect()
+}
+
 /// Returns texts, one per line, in which each word determines the next one up to two choices.
 pub fn chains(count: usize, seed: u64) -> String {
     let mut random = Pcg64::seed_from_u64(seed);

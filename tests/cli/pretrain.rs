@@ -6,30 +6,16 @@ use predicates::str::contains;
 use serde_json::Value;
 
 use crate::common::{
-    SMALL, TestDir, assert_fails, chains, csv, examples, stderr, stdout, stdout_json,
+    LANGUAGE_MODEL, SMALL, TestDir, assert_fails, csv, examples, perplexities, stderr, stdout,
+    stdout_json, with_texts,
 };
 use crate::training::Training;
-
-/// Settings of a small language model in both directions.
-const MODEL: &str = "--set model.embedding.size=8 --set model.lstm.units=16 \
-                     --set pretrain.language_model.batch_size=8 \
-                     --set pretrain.language_model.sequence_length=16 \
-                     --set pretrain.language_model.negatives=8 \
-                     --set pretrain.language_model.learning_rate=0.02 --set pretrain.held_out=20";
-
-fn with_texts() -> TestDir {
-    TestDir::new().file("texts.txt", chains(400, 1)).file("other.txt", chains(50, 2))
-}
-
-fn perplexities(value: &Value) -> Vec<f64> {
-    value.as_array().unwrap().iter().map(|each| each.as_f64().unwrap()).collect()
-}
 
 #[test]
 fn a_language_model_learns_both_directions_and_scores_texts() {
     let dir = with_texts();
     let line = format!(
-        "pretrain texts.txt --out lm {MODEL} --set pretrain.language_model.epochs=8 --json"
+        "pretrain texts.txt --out lm {LANGUAGE_MODEL} --set pretrain.language_model.epochs=8 --json"
     );
     let done = dir.lstmtext(&line).assert().success();
     let printed = stderr(&done);
@@ -84,7 +70,7 @@ fn a_language_model_learns_both_directions_and_scores_texts() {
 fn an_interrupted_language_model_resumes_bit_by_bit() {
     let dir = with_texts();
     let line = format!(
-        "texts.txt {MODEL} --set pretrain.language_model.epochs=120 \
+        "texts.txt {LANGUAGE_MODEL} --set pretrain.language_model.epochs=120 \
          --set pretrain.language_model.validate_every=7 --set pretrain.language_model.dropout=0.2 \
          --set pretrain.language_model.embedding_dropout=0.1 \
          --set pretrain.language_model.input_dropout=0.1 \
@@ -150,7 +136,7 @@ fn a_classifier_starts_from_a_language_model() {
 fn wrong_uses_of_language_models_are_explained() {
     let dir = with_texts().file("train.csv", csv(&examples(&["neg", "pos"], 60, 1)));
     let dir = dir.file("small.yaml", SMALL.replace(", test: test.csv", ""));
-    dir.lstmtext(&format!("pretrain texts.txt --out lm {MODEL}")).assert().success();
+    dir.lstmtext(&format!("pretrain texts.txt --out lm {LANGUAGE_MODEL}")).assert().success();
     dir.train("small.yaml --out run --set train.epochs=1");
     for (line, code, parts) in [
         ("predict lm x", 1, &["is a language model", "train CONFIG --from lm"][..]),
@@ -190,7 +176,7 @@ fn vectors_are_the_embedding_of_a_language_model() {
         (0..20).map(|word| format!("w{word} {word} {} 0.5 1\n", 20 - word)).collect();
     let dir = with_texts().file("vectors.txt", vectors);
     let line = format!(
-        "pretrain texts.txt --out lm {MODEL} --set model.embedding.size=4 --vectors vectors.txt"
+        "pretrain texts.txt --out lm {LANGUAGE_MODEL} --set model.embedding.size=4 --vectors vectors.txt"
     );
     let done = dir.lstmtext(&line).assert().success();
     done.stderr(contains("vectors: 100.00 % of the words"));
@@ -288,7 +274,7 @@ fn metrics(dir: &TestDir, run: &str) -> Vec<String> {
 fn a_frozen_language_model_is_an_alternative_to_a_fine_tuned_one() {
     let dir = with_texts().file("train.csv", csv(&examples(&["neg", "pos"], 80, 1)));
     let dir = dir.file("small.yaml", SMALL.replace(", test: test.csv", ""));
-    dir.lstmtext(&format!("pretrain texts.txt --out lm {MODEL}")).assert().success();
+    dir.lstmtext(&format!("pretrain texts.txt --out lm {LANGUAGE_MODEL}")).assert().success();
     let set = "--set model.lstm.units=16 --set model.lstm.bidirectional=true \
                --set model.ngrams.sizes=[1] --set train.average.method=ema --set train.epochs=2";
     for separate in [false, true] {

@@ -2,7 +2,8 @@
 //!
 //! [`backend`] implements the traits of [`lstmtext::backend`]. A training step passes through
 //! [`batch`] (ids [B, T] and lengths `[B]`), [`model`] (logits), [`loss`] and [`optimizer`], in the
-//! order that [`learner`] defines. [`language_model`] trains language models. [`process_group`] connects the processes that train together.
+//! order that [`learner`] defines. [`language_model`] trains language models. [`process_group`] connects
+//! the processes that train together.
 //! [`libtorch`] covers what tch lacks.
 //!
 //! ## Levels

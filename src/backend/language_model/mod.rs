@@ -62,6 +62,19 @@ impl LanguageModelBatch {
         }
         Ok(())
     }
+
+    /// Checks that the batch has as many rows as the one that it continues.
+    ///
+    /// # Errors
+    /// Returns an error if it has not.
+    pub fn check_continuation(&self, rows: usize) -> anyhow::Result<()> {
+        ensure!(
+            rows == self.rows,
+            "the batch has {} rows, but the one that it continues has {rows}",
+            self.rows
+        );
+        Ok(())
+    }
 }
 
 /// Settings of the training of a language model.

@@ -223,11 +223,7 @@ impl LanguageModelLearner for TorchLanguageModel {
         if starts {
             self.score_states = self.model.zero_states(batch.rows);
         } else {
-            ensure!(
-                before == batch.rows,
-                "the batch has {} rows, but the one that it continues has {before}",
-                batch.rows
-            );
+            batch.check_continuation(before)?;
         }
         Ok(with_batch_context(Self::context(batch), || self.score_batch(batch)))
     }

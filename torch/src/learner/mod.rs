@@ -54,8 +54,6 @@ pub struct TorchLearner {
     objective: CrossEntropy,
     loss: CrossEntropyLoss,
     config: TrainConfig,
-    /// The LSTMs and the n-grams each learn from a loss of their own.
-    separates_branches: bool,
     /// Loss scale, if gradients are in fp16.
     loss_scale: Option<LossScale>,
     /// Copy of the training examples on the device.
@@ -126,7 +124,6 @@ impl TorchLearner {
             optimizer: Optimizer::new(config, model.parameters()),
             average: Average::new(&config.average, averaged),
             config: config.clone(),
-            separates_branches: config.separate_branches && model.has_two_branches(),
             ngram_optimizers: model
                 .ngrams()
                 .iter()
@@ -283,7 +280,7 @@ impl Learner for TorchLearner {
             };
             let logits = |perturbations: &[Tensor]| {
                 tch::manual_seed(*seed as i64);
-                match self.separates_branches {
+                match self.model.separates_branches() {
                     true => self.model.lstm_logits(batch, Mode::Train, perturbations),
                     false => self.model.logits_from(batch, &selected, Mode::Train, perturbations),
                 }
@@ -292,7 +289,7 @@ impl Learner for TorchLearner {
             let forward = |perturbations: &[Tensor]| {
                 let logits = logits(perturbations);
                 let (log_probabilities, loss) = loss_of(&logits);
-                if !self.separates_branches {
+                if !self.model.separates_branches() {
                     return (log_probabilities, loss.detach(), loss);
                 }
                 let of_ngrams = self.model.ngram_logits_from(batch, &selected);

@@ -31,7 +31,7 @@ impl TorchLearner {
         let selected = model.select_ngrams(batch, true);
         let forward = |perturbations: &[Tensor]| {
             tch::manual_seed(*seed as i64);
-            let logits = match self.separates_branches {
+            let logits = match model.separates_branches() {
                 true => model.lstm_logits(batch, Mode::Train, perturbations),
                 false => model.logits_from(batch, &selected, Mode::Train, perturbations),
             };

@@ -20,7 +20,7 @@ pub struct LibtorchError {
 /// Description of a batch for error messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchContext {
-    /// What the batch is computed for.
+    /// Purpose of the batch.
     pub kind: BatchKind,
     /// Number of examples B.
     pub examples: usize,

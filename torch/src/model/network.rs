@@ -29,6 +29,7 @@ pub struct Model {
     classes: usize,
     labelling: Labelling,
     head_dropout: f64,
+    separates_branches: bool,
     /// [1, D] for a sigmoid, [C, D] for a softmax; `None` without an LSTM.
     head_weight: Option<Tensor>,
     /// [1] or `[C]`
@@ -75,6 +76,7 @@ impl Model {
             classes: spec.classes,
             labelling: config.data.labelling(),
             head_dropout: config.model.head.dropout,
+            separates_branches: config.separates_branches(),
             head_bias: head("head.bias")?,
         })
     }
@@ -89,9 +91,9 @@ impl Model {
         self.labelling
     }
 
-    /// Returns true if both an LSTM and n-grams contribute to the logits.
-    pub fn has_two_branches(&self) -> bool {
-        self.head_weight.is_some() && !self.ngrams.is_empty()
+    /// Returns true if the LSTMs and the n-grams each learn from a loss of their own.
+    pub fn separates_branches(&self) -> bool {
+        self.separates_branches
     }
 
     /// Computes the logits of a batch: `[B]` for a sigmoid, [B, C] for a softmax.

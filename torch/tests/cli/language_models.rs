@@ -1,33 +1,19 @@
 //! Language models with `backend: libtorch`.
 
 use predicates::str::contains;
-use serde_json::Value;
 
-use crate::common::{TestDir, assert_fails, chains, examples, stderr, stdout_json};
+use crate::common::{
+    LANGUAGE_MODEL, TestDir, assert_fails, examples, perplexities, stderr, stdout_json, with_texts,
+};
 use crate::lstmtext;
 use crate::training::Training;
-
-/// Settings of a small language model.
-const MODEL: &str = "--set backend=libtorch --set model.embedding.size=8 --set model.lstm.units=16 \
-                     --set pretrain.language_model.batch_size=8 \
-                     --set pretrain.language_model.sequence_length=16 \
-                     --set pretrain.language_model.negatives=8 \
-                     --set pretrain.language_model.learning_rate=0.02 --set pretrain.held_out=20";
-
-fn with_texts() -> TestDir {
-    TestDir::new().file("texts.txt", chains(400, 1)).file("other.txt", chains(50, 2))
-}
-
-fn perplexities(value: &Value) -> Vec<f64> {
-    value.as_array().unwrap().iter().map(|each| each.as_f64().unwrap()).collect()
-}
 
 /// `lstmtext` launches `lstmtext-torch` for it.
 #[test]
 fn a_language_model_learns_and_scores_texts() {
     let dir = with_texts();
     let line = format!(
-        "pretrain texts.txt --out lm {MODEL} --set pretrain.language_model.epochs=8 --json"
+        "pretrain texts.txt --out lm --set backend=libtorch {LANGUAGE_MODEL} --set pretrain.language_model.epochs=8 --json"
     );
     let done = lstmtext(&dir, &line).assert().success();
     let printed = stderr(&done);
@@ -51,7 +37,7 @@ fn a_language_model_learns_and_scores_texts() {
 fn an_interrupted_language_model_resumes_with_the_same_metrics() {
     let dir = with_texts();
     let line = format!(
-        "texts.txt {MODEL} --set pretrain.language_model.epochs=30 \
+        "texts.txt --set backend=libtorch {LANGUAGE_MODEL} --set pretrain.language_model.epochs=30 \
          --set model.lstm.bidirectional=false --set model.lstm.layers=2 \
          --set pretrain.language_model.validate_every=7 --set pretrain.language_model.dropout=0.2 \
          --set pretrain.language_model.embedding_dropout=0.1 \

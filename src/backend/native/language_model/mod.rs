@@ -26,7 +26,6 @@ mod states;
 #[cfg(test)]
 mod tests;
 
-use anyhow::ensure;
 use rayon::prelude::*;
 
 use self::adam::Adam;
@@ -113,10 +112,9 @@ impl NativeLanguageModel {
         self.model.directions.iter().map(zeros).collect()
     }
 
-    /// Checks a batch, and cuts its rows into shards.
-    fn shard(&mut self, batch: &LanguageModelBatch) -> anyhow::Result<()> {
+    /// Cuts the rows of a batch into shards.
+    fn shard(&mut self, batch: &LanguageModelBatch) {
         let (rows, steps, directions) = (batch.rows, batch.steps(), self.model.directions.len());
-        batch.check(directions, self.model.vocabulary_size)?;
         let shards = self.settings.shards.clamp(1, rows);
         self.shards.resize_with(directions * shards, Shard::default);
         for (index, shard) in self.shards.iter_mut().enumerate() {
@@ -125,11 +123,10 @@ impl NativeLanguageModel {
             let ids = &batch.ids[direction];
             shard.begin(direction, range, ids, steps, &mut self.row_numbers);
         }
-        Ok(())
     }
 
-    /// Computes the gradients of a step. Returns the mean loss of each direction, and true if a process is to stop. If recurrent weights are dropped, the
-    /// model must be packed before it is used for anything else.
+    /// Computes the gradients of a step. Returns the mean loss of each direction, and true if a process is to stop. If
+    /// recurrent weights are dropped, the model must be packed before it is used for anything else.
     fn compute_gradients(
         &mut self,
         batch: &LanguageModelBatch,
@@ -137,7 +134,7 @@ impl NativeLanguageModel {
         group: Group,
     ) -> anyhow::Result<(Vec<f64>, bool)> {
         self.settings.check_batch(batch, self.model.directions.len())?;
-        self.shard(batch)?;
+        self.shard(batch);
         self.negatives.draw(step, &self.model);
         let masks = self.masks(step);
         if masks.drops_weights() {
@@ -203,16 +200,13 @@ impl LanguageModelLearner for NativeLanguageModel {
     }
 
     fn score(&mut self, batch: &LanguageModelBatch, starts: bool) -> anyhow::Result<Vec<Vec<f64>>> {
-        self.shard(batch)?;
+        batch.check(self.model.directions.len(), self.model.vocabulary_size)?;
+        self.shard(batch);
         let before = self.score_states.first().map_or(0, States::rows);
         if starts {
             self.score_states = self.zero_states(batch.rows);
         } else {
-            ensure!(
-                before == batch.rows,
-                "the batch has {} rows, but the one that it continues has {before}",
-                batch.rows
-            );
+            batch.check_continuation(before)?;
         }
         let Self { model, score_states: states, shards, .. } = self;
         let score = |shard: &mut Shard| {

@@ -78,11 +78,11 @@ pub(super) trait BlockPasses: Sync {
 /// The logits of an example that a loss is computed from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LossOf {
-    /// Sum of those of all branches.
+    /// The logits of all branches together.
     Sum,
-    /// Those of the LSTMs, without the bias.
+    /// The logits of the LSTMs, without the bias.
     Lstms,
-    /// Those of the n-grams, with the bias.
+    /// The logits of the n-grams, with the bias.
     Ngrams,
 }
 
