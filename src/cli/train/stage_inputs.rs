@@ -7,7 +7,8 @@ use std::time::UNIX_EPOCH;
 
 use anyhow::Context;
 
-use crate::config::{Resolved, Stage, field_lines};
+use crate::config::{Format, Resolved, Stage, field_lines};
+use crate::data::expand_pattern;
 use crate::io::files::{json_content, read_if_exists};
 use crate::io::replace::write_atomic;
 
@@ -107,18 +108,17 @@ pub fn inputs_of(stage: Stage, resolved: &Resolved) -> Vec<String> {
         ("data.unlabelled", config.data.unlabelled.as_ref()),
     ];
     let files = files.into_iter().filter_map(|(field, path)| Some((field, path?))).chain(texts);
-    lines.extend(files.map(|(field, path)| format!("{field}: {}", stamp(path))));
+    lines
+        .extend(files.map(|(field, path)| format!("{field}: {}", stamp(path, config.data.format))));
     lines
 }
 
-/// Describes the content of a file or directory by its size and the time of its last change.
-fn stamp(path: &Path) -> String {
-    if !path.exists() {
-        // A pattern.
-        return path.display().to_string();
-    }
+/// Describes the content of a file, a directory or the files of a pattern by their number, their size and the time of
+/// the last change.
+fn stamp(path: &Path, format: Format) -> String {
     let (mut files, mut bytes, mut newest) = (0_u64, 0, 0);
-    let mut paths = vec![path.to_path_buf()];
+    // Reading the texts reports that no file matches.
+    let mut paths = expand_pattern(path, format).unwrap_or_default();
     while let Some(path) = paths.pop() {
         let Ok(metadata) = fs::metadata(&path) else { continue };
         if metadata.is_dir() {
@@ -138,4 +138,25 @@ fn stamp(path: &Path) -> String {
 fn changed(metadata: &Metadata) -> u128 {
     let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
     modified.map_or(0, |duration| duration.as_nanos())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_a_pattern_or_a_directory_are_inputs() {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(directory.path().join(name), text).unwrap();
+        write("a-1.txt", "one\n");
+        for path in [directory.path().join("a-*.txt"), directory.path().to_owned()] {
+            write("a-2.txt", "two\n");
+            let before = stamp(&path, Format::Auto);
+            assert!(before.starts_with("2 files, 8 bytes"), "{before}");
+            assert_eq!(stamp(&path, Format::Auto), before);
+            write("a-2.txt", "three\n");
+            assert_ne!(stamp(&path, Format::Auto), before);
+        }
+        assert!(stamp(&directory.path().join("b-*.txt"), Format::Auto).starts_with("0 files"));
+    }
 }
