@@ -3,13 +3,13 @@
 //!
 //! A step of B rows and T tokens per row:
 //!
-//! 1. The host draws the negatives, and collects the distinct words of the step ([`batch`]) and the dropout masks
-//!    ([`masks`]).
+//! 1. The host draws the negatives, and collects the distinct words of the step (`batch`) and the dropout masks
+//!    (`masks`).
 //! 2. The vectors of the distinct words, [U, E], are copied from the embedding, and the gradient is taken with respect
 //!    to the copy.
-//! 3. The layers run from the states after the batch before ([`model`]), and the sampled softmax computes the loss
-//!    ([`softmax`]).
-//! 4. The gradient of the sum of the losses over the directions is clipped and applied ([`adam`]).
+//! 3. The layers run from the states after the batch before (`model`), and the sampled softmax computes the loss
+//!    (`softmax`).
+//! 4. The gradient of the sum of the losses over the directions is clipped and applied (`adam`).
 //! 5. The host reads losses and gradient norm, the only time that it waits for the device.
 
 mod adam;
