@@ -23,4 +23,21 @@ impl Times {
         self.add(part, start.elapsed().as_secs_f64());
         result
     }
+
+    /// Adds the seconds that several threads together have spent in some parts. What they leave of the wall time
+    /// `elapsed` counts as `wait`.
+    pub fn add_parallel(
+        &mut self,
+        parts: impl IntoIterator<Item = (&'static str, f64)>,
+        threads: usize,
+        elapsed: f64,
+    ) {
+        let mut waiting = elapsed;
+        for (part, seconds) in parts {
+            let seconds = seconds / threads as f64;
+            self.add(part, seconds);
+            waiting -= seconds;
+        }
+        self.add("wait", waiting);
+    }
 }

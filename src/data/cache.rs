@@ -6,26 +6,28 @@
 //! the same entry, the second discards its own. The files of an entry are verified by their hashes
 //! before use.
 
+mod key;
+mod locks;
+mod writer;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
-use std::fs::{self, File, Metadata, TryLockError};
-use std::io::{BufWriter, ErrorKind};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail, ensure};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tempfile::TempDir;
 
+use self::key::{HashedFile, cache_key};
+use self::locks::{lock, remove_abandoned};
+use self::writer::CacheWriter;
 use super::formats::{Labels, NO_GROUP, Part, Rows, RowsFile, RowsHeader, expand_pattern};
 use super::source::{Source, TextHash, tokens_file};
 use super::targets::{LabelSets, Targets};
-use crate::config::{CacheUse, Column, Config, DataConfig, Format, Labelling, TokenizerKind};
-use crate::distributed::Worker;
+use crate::config::{CacheUse, Config, DataConfig, Format, TokenizerKind};
 use crate::io::files::{
     ARRAYS_LIMIT, FileIdentity, create_parent_directory, open, parent_directory, read_limited,
-    sha256, sha256_of, sync_directory,
+    sha256, sha256_of,
 };
 use crate::io::input::{inner_extension, is_compressed};
 use crate::io::replace::temporary_directory;
@@ -33,12 +35,8 @@ use crate::io::spool::is_spooled;
 use crate::output::note;
 use crate::text::{Ids, TokenizedTexts};
 
-/// Version of the tokenizers and of the file format.
-const VERSION: u32 = 7;
 /// Number of bytes of text above which `data.cache: auto` uses the cache.
 const LARGE: u64 = 256 << 20;
-/// Age at which the temporary directory of a killed process is removed on a file system without locks.
-const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 
 const ROWS: &str = "rows.json";
 const LABELS: &str = "labels.u32";
@@ -107,37 +105,6 @@ struct CacheEntry {
     has_labels: bool,
     /// True if the rows have groups, as labelled ones do with `data.split.group`.
     has_groups: bool,
-}
-
-/// A file whose content has been hashed.
-struct HashedFile {
-    path: PathBuf,
-    sha256: String,
-    identity: FileIdentity,
-}
-
-impl HashedFile {
-    fn read(path: PathBuf) -> anyhow::Result<Self> {
-        let read = || -> anyhow::Result<(String, Metadata)> {
-            let file = open(&path)?;
-            let metadata = file.metadata()?;
-            Ok((sha256(&file)?, metadata))
-        };
-        let (sha256, metadata) =
-            read().with_context(|| format!("cannot read \"{}\"", path.display()))?;
-        Ok(Self { path, sha256, identity: FileIdentity::of(&metadata) })
-    }
-}
-
-/// Everything that the tokens depend on.
-#[derive(Serialize)]
-struct CacheKey<'a> {
-    version: u32,
-    little_endian: bool,
-    data: BTreeMap<&'a str, serde_json::Value>,
-    inputs: Vec<serde_json::Value>,
-    /// Length and SHA-256 of each file.
-    files: Vec<(u64, String)>,
 }
 
 /// Kind of the targets, on which the files of an entry depend.
@@ -380,88 +347,6 @@ impl CacheEntry {
     }
 }
 
-/// An incomplete entry.
-struct CacheWriter<'a> {
-    entry: &'a CacheEntry,
-    /// Directory to which the tokens are written. It is removed if something fails or another process
-    /// is faster.
-    temporary: TempDir,
-    /// Lock of the directory.
-    _lock: File,
-}
-
-impl CacheWriter<'_> {
-    /// Writes everything except the tokens, which are already in the directory, and renames the
-    /// directory.
-    ///
-    /// # Errors
-    /// Returns an error if a file cannot be written.
-    fn finish(&self, source: &Source) -> anyhow::Result<()> {
-        let Source { rows, inputs, hashes, .. } = source;
-        let kind = TargetKind::of(&rows.targets)?;
-        self.json(ROWS, &rows.header())?;
-        match &rows.targets {
-            Targets::Labels(labels) => self.bytes(LABELS, bytemuck::cast_slice(labels))?,
-            Targets::LabelSets(sets) => {
-                let ends: Vec<u64> = sets.ends().iter().map(|end| *end as u64).collect();
-                self.bytes(LABELS, bytemuck::cast_slice(sets.labels()))?;
-                self.bytes(LABEL_ENDS, bytemuck::cast_slice(&ends))?;
-            }
-            Targets::Probabilities { probabilities, .. } => {
-                self.bytes(PROBABILITIES, bytemuck::cast_slice(probabilities))?;
-            }
-            // They have no kind.
-            Targets::Distilled { .. } => {}
-        }
-        self.bytes(LINES, bytemuck::cast_slice(&rows.lines))?;
-        self.bytes(HASHES, bytemuck::cast_slice(hashes))?;
-        let has_groups = self.entry.has_groups;
-        if has_groups {
-            self.bytes(GROUPS, bytemuck::cast_slice(&rows.groups))?;
-        }
-        for (index, input) in inputs.iter().enumerate() {
-            self.json(&words_file(index), &input.words())?;
-            self.bytes(&ends_file(index), bytemuck::cast_slice(input.ends()))?;
-        }
-        let hash = |name: String| -> anyhow::Result<(String, String)> {
-            let path = self.temporary.path().join(&name);
-            File::open(&path).and_then(|file| file.sync_all())?;
-            Ok((name, sha256_of(&path)?))
-        };
-        let manifest: BTreeMap<String, String> =
-            file_names(kind, inputs.len(), has_groups).map(hash).collect::<anyhow::Result<_>>()?;
-        self.json(MANIFEST, &manifest)?;
-        sync_directory(self.temporary.path())?;
-        let (path, directory) = (rows.path.display(), self.entry.directory.display());
-        note(format!(
-            "cached the tokens of \"{path}\" for later runs in \"{directory}\" (to disable the cache, \
-             set data.cache: never)"
-        ));
-        // Fails if another process has written the same entry in the meantime.
-        if let Err(error) = fs::rename(self.temporary.path(), &self.entry.directory)
-            && !self.entry.directory.exists()
-        {
-            return Err(error).with_context(|| format!("cannot create \"{directory}\""));
-        }
-        Ok(())
-    }
-
-    fn json(&self, name: &str, value: &impl Serialize) -> anyhow::Result<()> {
-        let path = self.temporary.path().join(name);
-        let write = || -> anyhow::Result<()> {
-            let mut file = BufWriter::new(File::create(&path)?);
-            serde_json::to_writer(&mut file, value)?;
-            Ok(file.into_inner()?.sync_all()?)
-        };
-        write().with_context(|| format!("cannot write \"{}\"", path.display()))
-    }
-
-    fn bytes(&self, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
-        let path = self.temporary.path().join(name);
-        fs::write(&path, bytes).with_context(|| format!("cannot write \"{}\"", path.display()))
-    }
-}
-
 /// Returns the names of all files of an entry except the manifest, which has their hashes.
 fn file_names(kind: TargetKind, inputs: usize, has_groups: bool) -> impl Iterator<Item = String> {
     let of_input = |input| [words_file(input), ends_file(input), tokens_file(input)];
@@ -485,72 +370,6 @@ fn estimated_text_bytes(file: &Path) -> u64 {
     if is_compressed(file) || is_parquet { 4 * bytes } else { bytes }
 }
 
-fn cache_key<'a>(
-    files: &[HashedFile],
-    config: &'a Config,
-    labels: Labels,
-    part: &Part,
-) -> CacheKey<'a> {
-    let data = &config.data;
-    let known: BTreeSet<&String> = labels.known().iter().chain(&data.labels).collect();
-    let columns: Vec<String> = config.inputs.columns().iter().map(|column| column.key()).collect();
-    let inputs =
-        config.inputs.iter().zip(config.inputs.column_indices()).map(|(input, columns)| {
-            let text = &input.text;
-            serde_json::json!([
-                columns,
-                match text.tokenizer.subwords() {
-                    Some(subwords) if text.tokenizer.kind == TokenizerKind::File =>
-                        subwords.sha256(),
-                    _ => text.tokenizer.kind.as_str(),
-                },
-                text.lowercase,
-                text.strip_tags,
-                text.version
-            ])
-        });
-    let mut key = CacheKey {
-        version: VERSION,
-        little_endian: cfg!(target_endian = "little"),
-        data: BTreeMap::from([
-            ("formats", serde_json::json!(formats(files, data.format))),
-            ("columns", serde_json::json!(columns)),
-            ("label_column", data.label_column.key().into()),
-            ("label_columns", serde_json::json!(data.label_columns)),
-            ("label_separator", data.label_separator.as_deref().into()),
-            ("several_labels", (data.labelling() == Labelling::Several).into()),
-            ("group", data.split.group.as_ref().map(Column::key).into()),
-            ("header", data.header.into()),
-            ("delimiter", data.delimiter.to_string().into()),
-            ("quoting", data.quoting.as_str().into()),
-            ("encoding", data.encoding.to_string().into()),
-            ("filter", serde_json::json!(data.filter)),
-            ("known_labels", serde_json::json!(known)),
-            ("label_names", serde_json::json!(data.label_names)),
-            ("broken_lines", data.broken_lines.as_str().into()),
-            ("version", data.version.into()),
-        ]),
-        inputs: inputs.collect(),
-        files: files.iter().map(|file| (file.identity.bytes(), file.sha256.clone())).collect(),
-    };
-    if !labels.are_required() {
-        key.data.insert("labels", "ignored".into());
-    }
-    if let Part::EveryNth(Worker { rank, world_size }) = part {
-        key.data.insert("part", serde_json::json!([rank, world_size]));
-    }
-    key
-}
-
-/// Returns the format of each file, or the extension that determines it.
-fn formats(files: &[HashedFile], format: Format) -> Vec<String> {
-    let of_file = |file: &HashedFile| match format {
-        Format::Auto => inner_extension(&file.path).unwrap_or_default(),
-        named => named.as_str().to_owned(),
-    };
-    files.iter().map(of_file).collect()
-}
-
 /// Returns the cache directory: `LSTMTEXT_CACHE`, or "lstmtext" in the user's cache directory.
 fn cache_directory() -> anyhow::Result<PathBuf> {
     let variable =
@@ -561,51 +380,10 @@ fn cache_directory() -> anyhow::Result<PathBuf> {
         .context("no directory for the token cache; set LSTMTEXT_CACHE, or data.cache: never")
 }
 
-/// Locks a directory that this process has created. Returns `None` if another process removes it. Does not lock it on a
-/// file system without locks.
-///
-/// # Errors
-/// Returns an error if it cannot be opened.
-fn lock(directory: &Path) -> anyhow::Result<Option<File>> {
-    let opened = match File::open(directory) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        opened => opened.with_context(|| format!("cannot read \"{}\"", directory.display()))?,
-    };
-    let is_removed = match opened.try_lock() {
-        Ok(()) | Err(TryLockError::Error(_)) => !directory.exists(),
-        Err(TryLockError::WouldBlock) => true,
-    };
-    Ok((!is_removed).then_some(opened))
-}
-
-/// Removes the temporary directories of killed processes.
-fn remove_abandoned(directory: &Path) {
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        let is_temporary = entry.file_name().to_string_lossy().starts_with(".tokens-");
-        let lock = is_temporary.then(|| lock_abandoned(&entry.path())).flatten();
-        if lock.is_some() {
-            let _ = fs::remove_dir_all(entry.path());
-        }
-    }
-}
-
-/// Locks a temporary directory whose process has ended: it has released its lock. Returns `None` for others.
-fn lock_abandoned(directory: &Path) -> Option<File> {
-    let opened = File::open(directory).ok()?;
-    let is_abandoned = match opened.try_lock() {
-        Ok(()) => true,
-        Err(TryLockError::WouldBlock) => false,
-        // The file system does not support locks.
-        Err(TryLockError::Error(_)) => {
-            let age = opened.metadata().and_then(|metadata| metadata.modified());
-            age.is_ok_and(|time| time.elapsed().is_ok_and(|age| age > ABANDONED))
-        }
-    };
-    is_abandoned.then_some(opened)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

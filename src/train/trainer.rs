@@ -1,6 +1,9 @@
 //! The training loop: one batch plan per epoch; for each batch, gradients → sum over processes → clip →
 //! update → average; then validation, early stopping and checkpoints.
 
+mod ending;
+mod validation;
+
 use std::fmt;
 use std::panic;
 use std::sync::mpsc::{Receiver, channel, sync_channel};
@@ -9,29 +12,22 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 
-use super::diagnosis;
 use super::layer_rates::LayerRates;
-use super::observers::{EpochStart, Observer, StepMetrics, Validation};
+use super::observers::{EpochStart, Observer, StepMetrics};
 use super::resume::{Resume, Start, order_fingerprint};
 use super::schedule::Schedule;
 use super::step_texts::{EpochTexts, StepTexts, Windows};
 use super::unlabelled::UnlabelledTexts;
 use crate::backend::{Learner, PreparedBatch, StepStats};
 use crate::config::{Config, TrainConfig};
-use crate::data::Dataset;
-use crate::data::Finding;
 use crate::data::Usage;
-use crate::data::batch_plan::{BatchLimit, BatchPlan, Bucketing};
+use crate::data::batch_plan::{BatchPlan, Bucketing};
 use crate::data::prepared::PreparedData;
 use crate::distributed::{Collective, Group, SingleProcess};
-use crate::evaluation::Predictions;
 use crate::model::NamedTensor;
-use crate::model::branch_scales::BranchScales;
-use crate::objective::metrics::Score;
-use crate::objective::{LossFunction, Objective};
-use crate::run::progress::{Best, ModelSource, Progress};
-use crate::run::records::ValidationRecord;
-use crate::run::summary::{CheckpointKind, RunSummary, ScoredWeights};
+use crate::objective::Objective;
+use crate::run::progress::{ModelSource, Progress};
+use crate::run::summary::{CheckpointKind, RunSummary};
 use crate::system::signals::{Interrupt, SIGTERM};
 use crate::system::threads;
 
@@ -272,25 +268,6 @@ impl<'a> Trainer<'a> {
         self.finish().map(|outcome| Ending::Finished(Box::new(outcome)))
     }
 
-    /// Validates a frozen model, which the best validation of the training is compared with.
-    fn validate_frozen(&mut self, frozen: FrozenModel) -> anyhow::Result<()> {
-        let FrozenModel { train_loss, correct, next_weights } = frozen;
-        self.progress.meter.add(train_loss, correct, self.data.train.len() as u64);
-        self.validate()?;
-        self.learner.use_raw_weights();
-        next_weights.map_or(Ok(()), |weights| self.learner.load_weights(weights))
-    }
-
-    /// Makes the current weights those of the best validation, because the latter have been deleted.
-    fn replace_best(&mut self) -> anyhow::Result<()> {
-        let scales = self.progress.branch_scales();
-        self.scale_branches(scales)?;
-        let validation = self.validation_score()?;
-        self.scale_branches(scales.inverse())?;
-        self.progress.best = Some(Best { epoch: self.progress.epoch_number(), validation });
-        self.save(CheckpointKind::Best)
-    }
-
     /// Trains for the rest of an epoch, while another thread prepares batches. Returns the signal if one
     /// interrupted it.
     fn train_epoch(&mut self, interrupt: &Interrupt) -> anyhow::Result<Option<i32>> {
@@ -471,206 +448,6 @@ impl<'a> Trainer<'a> {
     fn validation_due(&self, end_of_epoch: bool) -> bool {
         self.progress.epoch >= self.config.epoch_limit()
             || self.config.validate_every.due(self.progress.step, end_of_epoch)
-    }
-
-    /// Scores the validation examples, and saves the checkpoint `best/` if no earlier score was better.
-    fn validate(&mut self) -> anyhow::Result<()> {
-        let learning_rate = self.schedule.last_rate(&self.progress);
-        self.drain_metrics()?;
-        let (branch_scales, predictions) = self.predict_validation()?;
-        // Another processor may round a logarithm differently, and then stop at another epoch.
-        let decided = (branch_scales, self.score(&predictions));
-        let (branch_scales, score) = self.decision_of_first(decided)?;
-        if !score.loss.is_finite() {
-            bail!(Diverged {
-                place: format!("the validation after step {}", self.progress.step),
-                measured: format!("loss {}", score.loss),
-                learning_rate,
-            });
-        }
-        let progress = &mut self.progress;
-        let epoch = progress.epoch_number();
-        let comparison = progress.validated(epoch, score, &self.config.early_stopping);
-        let is_best = comparison.is_best();
-        self.schedule.validated(&mut progress.plateau, comparison);
-        let record = ValidationRecord {
-            epoch,
-            step: progress.step,
-            train: progress.meter.score(),
-            added: progress.meter.added_losses(),
-            validation: score,
-            learning_rate,
-            branch_scales,
-        };
-        let train_seconds = progress.seconds - progress.seconds_at_validation;
-        progress.last = Some(record);
-        progress.meter = Default::default();
-        progress.seconds_at_validation = progress.seconds;
-        let validation = Validation { record, predictions: &predictions, train_seconds, is_best };
-        for observer in &mut self.observers {
-            observer.validated(&validation)?;
-        }
-        if is_best {
-            self.save(CheckpointKind::Best)?;
-        }
-        Ok(())
-    }
-
-    /// Returns the scales of the branches and the score that rank 0 has computed.
-    fn decision_of_first(
-        &self,
-        own: (Option<BranchScales>, Score),
-    ) -> anyhow::Result<(Option<BranchScales>, Score)> {
-        if self.collective.is_alone() {
-            return Ok(own);
-        }
-        let json = serde_json::to_vec(&own).context("cannot encode a score")?;
-        let json = self.collective.broadcast_bytes(json)?;
-        // JSON has no numbers that are not finite; they end the run in every process.
-        Ok(serde_json::from_slice(&json).unwrap_or(own))
-    }
-
-    /// Returns the score of predictions, with the metric that determines the best validation.
-    fn score(&self, predictions: &Predictions) -> Score {
-        predictions.score_with(&self.config.early_stopping.metric, &self.data.labels)
-    }
-
-    /// Scores the validation examples with the current weights, as rank 0 computes it.
-    fn validation_score(&mut self) -> anyhow::Result<Score> {
-        let predictions = self.predict(&self.data.validation)?;
-        let (_, score) = self.decision_of_first((None, self.score(&predictions)))?;
-        Ok(score)
-    }
-
-    /// Computes predictions with the averages of the weights, if they are averaged.
-    fn predict(&mut self, data: &Dataset) -> anyhow::Result<Predictions> {
-        self.learner.use_averages();
-        Predictions::of(
-            &*self.learner,
-            self.objective.labelling(),
-            data,
-            BatchLimit::for_evaluation(self.config),
-            self.collective,
-        )
-    }
-
-    /// Computes predictions for the validation examples with the scales of the branches that suit them best.
-    fn predict_validation(&mut self) -> anyhow::Result<(Option<BranchScales>, Predictions)> {
-        let data = &self.data.validation;
-        let predictions = self.predict(data)?;
-        if !self.config().scales_branches() {
-            return Ok((None, predictions));
-        }
-        let (limit, labelling) =
-            (BatchLimit::for_evaluation(self.config), self.objective.labelling());
-        let ngrams =
-            Predictions::of_ngrams(&*self.learner, labelling, data, limit, self.collective)?;
-        let (scales, predictions) = predictions.choose_branch_scales(&ngrams);
-        Ok((Some(scales), predictions))
-    }
-
-    /// Multiplies the weights in use by these scales of the branches.
-    fn scale_branches(&mut self, scales: BranchScales) -> anyhow::Result<()> {
-        if scales == BranchScales::default() {
-            return Ok(());
-        }
-        self.learner.use_averages();
-        let mut weights = self.learner.weights();
-        weights.retain(|tensor| scales.factor(&tensor.name).is_some());
-        scales.apply(&mut weights);
-        self.learner.load_weights(weights)
-    }
-
-    /// Saves the checkpoint `last/`, and scores the test examples.
-    fn finish(&mut self) -> anyhow::Result<RunSummary> {
-        if let Some(reason) = self.progress.stop_reason(self.config) {
-            for observer in &mut self.observers {
-                observer.stopped(reason, &self.progress);
-            }
-        }
-        self.save(CheckpointKind::Last)?;
-        let best = self.progress.best.context("the run ended without a validation")?;
-        let has_test = !self.data.test.is_empty();
-        let uses_weights =
-            has_test || self.observers.iter().any(|observer| observer.wants_final_weights());
-        let uses_weights = self.collective.broadcast_flag(uses_weights)?;
-        let (checkpoint, epoch, validation) = match self.config.early_stopping.restore_best {
-            true => (CheckpointKind::Best, best.epoch, best.validation),
-            false => (CheckpointKind::Last, self.progress.epoch_number(), self.last_score()?),
-        };
-        let scored = ScoredWeights { checkpoint, epoch };
-        match checkpoint {
-            CheckpointKind::Best if uses_weights => self.restore_best()?,
-            CheckpointKind::Best => {}
-            CheckpointKind::Last => self.scale_branches(self.progress.branch_scales())?,
-        }
-        let step = self.progress.step;
-        let test = has_test.then(|| self.predict(&self.data.test)).transpose()?;
-        if let Some(predictions) = &test {
-            predictions.check_finite().context("cannot score the test examples")?;
-        }
-        let test = test.map(|predictions| self.score(&predictions));
-        if let Some(score) = test {
-            for observer in &mut self.observers {
-                observer.tested(score, step)?;
-            }
-        }
-        let warnings =
-            diagnosis::warnings(self.data, &self.objective, &self.progress, scored, validation);
-        let frozen = self.layer_rates.as_ref().map_or(0, LayerRates::frozen_values);
-        let outcome = RunSummary {
-            parameters: self.learner.parameter_count() - frozen,
-            best_epoch: best.epoch,
-            seconds: self.progress.seconds,
-            source: self.progress.source.clone(),
-            tokens_per_second: self.progress.tokens as f64 / self.progress.seconds.max(1e-9),
-            scored: Some(scored),
-            validation,
-            warnings,
-            notes: self.data.notes().map(Finding::to_string).collect(),
-            validation_examples: self.data.validation.len(),
-            validation_data: Some(self.data.fingerprints.validation),
-            test,
-            test_data: test.map(|_| self.data.fingerprints.test),
-        };
-        for observer in &mut self.observers {
-            observer.finished(&outcome, step, &*self.learner)?;
-        }
-        Ok(outcome)
-    }
-
-    /// Returns the validation score of the final weights.
-    fn last_score(&mut self) -> anyhow::Result<Score> {
-        match self.progress.last {
-            Some(record) => Ok(record.validation),
-            // A run of an earlier version was killed after its last validation.
-            None => self.validation_score(),
-        }
-    }
-
-    /// Loads the weights of the best validation from the observer that saved them, in all processes.
-    fn restore_best(&mut self) -> anyhow::Result<()> {
-        let loaded = match self.collective.leads() {
-            true => self.best_weights().and_then(|weights| self.learner.load_weights(weights)),
-            false => Ok(()),
-        };
-        self.collective.agree(loaded)?;
-        if self.collective.is_alone() {
-            return Ok(());
-        }
-        let mut weights = self.learner.weights();
-        self.collective
-            .broadcast_arrays(weights.iter_mut().map(|tensor| &mut tensor.values[..]))?;
-        self.learner.load_weights(weights)
-    }
-
-    fn best_weights(&self) -> anyhow::Result<Vec<NamedTensor>> {
-        for observer in &self.observers {
-            if let Some(weights) = observer.best_weights()? {
-                return Ok(weights);
-            }
-        }
-        bail!("no observer has saved the weights of the best validation")
     }
 
     /// Has the observers save a checkpoint, after they have received all measurements up to this step.

@@ -6,21 +6,20 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 
+use super::labelled::LabelledPasses;
 use super::{Block, Network, ShardWorkspace};
-use crate::backend::kernel::{GATES, packed_index};
 use crate::backend::native::branch::{
     Branch, Mode, Pass, PooledGradient, ProjectedWords, Workspace,
 };
 use crate::backend::native::dropout::Dropout;
-use crate::backend::native::gradients::{Gradients, RowGradient};
-use crate::backend::native::head::logits;
+use crate::backend::native::gradients::Gradients;
 use crate::backend::native::perturbation::{Normalization, Perturbation, factor_to};
 use crate::backend::native::shard_sum::{BranchSum, LossSum, ShardSum, WordRows};
 use crate::backend::native::shard_tree;
 use crate::backend::native::sharding::{Shard, ShardTexts, ShardedBatch};
 use crate::backend::native::weight::Weight;
 use crate::backend::{BatchLoss, Times};
-use crate::objective::{AddedLosses, LossFunction};
+use crate::objective::LossFunction;
 
 /// Batch and settings of a training step.
 struct Step<'a, Passes> {
@@ -73,83 +72,6 @@ pub(super) trait BlockPasses: Sync {
         sum: &mut ShardSum,
         times: &mut Times,
     );
-}
-
-/// The logits of an example that a loss is computed from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum LossOf {
-    /// The logits of all branches together.
-    Sum,
-    /// The logits of the LSTMs, without the bias.
-    Lstms,
-    /// The logits of the n-grams, with the bias.
-    Ngrams,
-}
-
-/// Passes over labelled examples.
-struct LabelledPasses<'a, Loss: ?Sized> {
-    loss_function: &'a Loss,
-    /// Sum of the weights of all examples.
-    total: f64,
-    perturbation: Option<Perturbation<'a>>,
-}
-
-impl<Loss: LossFunction + ?Sized> BlockPasses for LabelledPasses<'_, Loss> {
-    fn run(
-        &self,
-        network: &Network,
-        block: Block,
-        work: &mut ShardWorkspace,
-        sum: &mut ShardSum,
-        times: &mut Times,
-    ) {
-        let Self { loss_function, total, perturbation } = *self;
-        let target = |example: usize| block.shard.targets.get(example);
-        let pass = if perturbation.is_some() { Pass::First } else { Pass::Only };
-        let first = block.with_pass(pass);
-        times.measure("forward", || network.pooled_features(first, work));
-        times.measure("head", || {
-            let LossSum { mut loss, mut correct, added } = sum.losses;
-            network.head_gradients(
-                first,
-                work,
-                sum,
-                network.labelled_losses(),
-                |of, example, row| {
-                    loss_function.log_probabilities(row);
-                    let is_correct = loss_function.is_correct(row, target(example));
-                    let loss_of_example = loss_function.loss(row, target(example));
-                    if of == LossOf::Sum {
-                        correct += u64::from(is_correct);
-                        loss += loss_of_example;
-                    }
-                    row.iter_mut().for_each(|slope| *slope /= total);
-                },
-            );
-            sum.losses = LossSum { loss, correct, added };
-        });
-        times.measure("backward", || network.backward(first, work));
-        let Some(Perturbation { epsilon, weight, normalization }) = perturbation else { return };
-        times.measure("adversarial", || {
-            network.perturb(block, work, normalization, epsilon);
-            let perturbed = block.with_pass(Pass::Perturbed);
-            network.pooled_features(perturbed, work);
-            let mut loss = 0.0;
-            network.head_gradients(
-                perturbed,
-                work,
-                sum,
-                network.lstm_losses(),
-                |_, example, row| {
-                    loss_function.log_probabilities(row);
-                    loss += loss_function.loss(row, target(example));
-                    row.iter_mut().for_each(|slope| *slope /= total / weight);
-                },
-            );
-            sum.losses.added[AddedLosses::ADVERSARIAL] += loss / total;
-            network.backward(perturbed, work);
-        });
-    }
 }
 
 impl Network {
@@ -271,13 +193,9 @@ impl Network {
             None => self.sums_of_subtrees(batch, &of_shard),
         };
         let elapsed = start.elapsed().as_secs_f64();
-        let threads = rayon::current_num_threads().min(batch.own.len().max(1)) as f64;
-        let mut waiting = elapsed;
-        for (part, seconds) in sums.iter_mut().flat_map(|sum| sum.times.0.drain(..)) {
-            self.times.add(part, seconds / threads);
-            waiting -= seconds / threads;
-        }
-        self.times.add("wait", waiting);
+        let threads = rayon::current_num_threads().min(batch.own.len().max(1));
+        let parts = sums.iter_mut().flat_map(|sum| sum.times.0.drain(..));
+        self.times.add_parallel(parts, threads, elapsed);
         PartialGradients { sums, padding, postponed }
     }
 
@@ -444,87 +362,6 @@ impl Network {
         rows.set_words(words, count, branch.padded_embedding_size());
     }
 
-    /// Losses of labelled examples. If the branches are separated, that of the sum is only measured.
-    pub(super) fn labelled_losses(&self) -> &'static [LossOf] {
-        match self.separates_branches {
-            true => &[LossOf::Sum, LossOf::Lstms, LossOf::Ngrams],
-            false => &[LossOf::Sum],
-        }
-    }
-
-    /// Losses that have gradients of the LSTMs.
-    pub(super) fn lstm_losses(&self) -> &'static [LossOf] {
-        match self.separates_branches {
-            true => &[LossOf::Lstms],
-            false => &[LossOf::Sum],
-        }
-    }
-
-    /// Computes the logits of a block, for each of the losses. `differentiate` replaces those of an example, given
-    /// by its index in the shard, by the gradient of its loss with respect to them. Adds the gradients of the head
-    /// and of n-grams to `sum` if the pass trains, and writes the gradient of the features to `work`.
-    pub(super) fn head_gradients(
-        &self,
-        block: Block,
-        work: &mut ShardWorkspace,
-        sum: &mut ShardSum,
-        losses: &[LossOf],
-        mut differentiate: impl FnMut(LossOf, usize, &mut [f64]),
-    ) {
-        let Block { batch, shard, mode, .. } = block;
-        let (stride, (weight, bias)) = (self.features(), self.head());
-        let trains = mode.backward && mode.pass.trains();
-        let no_bias = vec![0.0; bias.len()];
-        let ShardWorkspace { features, dropped_features, features_gradient, row, .. } = work;
-        dropped_features.clone_from(features);
-        features_gradient.clear();
-        features_gradient.resize(features.len(), 0.0);
-        for (index, example) in block.examples().enumerate() {
-            let position = shard.positions[example];
-            let features = &mut dropped_features[index * stride..][..stride];
-            let gradient = &mut features_gradient[index * stride..][..stride];
-            let drop_out = |values: &mut [f32]| {
-                if let Some(dropout) = mode.dropout {
-                    dropout.head(position, self.head_dropout, values);
-                }
-            };
-            drop_out(features);
-            for of in losses {
-                match of {
-                    LossOf::Sum => self.logits(batch, position, features, row),
-                    LossOf::Lstms => logits(features, weight, &no_bias, row),
-                    LossOf::Ngrams => self.ngram_logits(batch, position, row),
-                }
-                differentiate(*of, example, row);
-                let of_sum = *of == LossOf::Sum && !self.separates_branches;
-                let slopes = row[row.len() - bias.len()..].iter().map(|slope| *slope as f32);
-                if trains && (of_sum || *of == LossOf::Ngrams) {
-                    for (logit, slope) in slopes.clone().enumerate() {
-                        sum.head_bias[logit] += slope;
-                        if !self.ngrams.is_empty() {
-                            sum.logits[position as usize * bias.len() + logit] += slope;
-                        }
-                    }
-                }
-                if of_sum || *of == LossOf::Lstms {
-                    for (logit, slope) in slopes.enumerate() {
-                        if trains {
-                            let to = &mut sum.head_weight[logit * stride..][..stride];
-                            let pairs = to.iter_mut().zip(&*features);
-                            pairs.for_each(|(to, feature)| *to += slope * feature);
-                        }
-                        let from = &weight[logit * stride..][..stride];
-                        gradient
-                            .iter_mut()
-                            .zip(from)
-                            .for_each(|(to, weight)| *to += slope * weight);
-                    }
-                }
-            }
-            drop_out(gradient);
-        }
-    }
-
     /// Turns the gradients of the inputs of all branches over a block into their perturbations, of norm
     /// `epsilon` for each example.
     pub(super) fn perturb(
@@ -572,75 +409,6 @@ impl Network {
             let pooled = PooledGradient { features, gradients, stride, offset };
             branch.backward(texts, block.index, positions, buffers, block.mode, pooled);
             offset += branch.features();
-        }
-    }
-
-    /// Converts the sum of all shards to PyTorch's layout.
-    fn unpack(&self, batch: &ShardedBatch, sum: &ShardSum, gradients: &mut Gradients) {
-        gradients.dense.resize_with(self.weights.len(), Vec::new);
-        if let Some(weight) = self.head_weight {
-            gradients.dense[weight].clone_from(&sum.head_weight);
-        }
-        gradients.dense[self.head_bias].clone_from(&sum.head_bias);
-        let lanes = self.instructions.lanes();
-        for (index, (branch, indices)) in self.branches.iter().zip(&self.indices).enumerate() {
-            for (layer, cells) in branch.cells.iter().enumerate() {
-                for (direction, cell) in cells.iter().enumerate() {
-                    let sum = &sum.branches[index].cells[layer][direction];
-                    let units = cell.units;
-                    let first_weight = indices.cells[layer][direction];
-                    let dense = &mut gradients.dense;
-                    unpack(&sum.input, cell.inputs, units, lanes, &mut dense[first_weight]);
-                    unpack(&sum.recurrent, units, units, lanes, &mut dense[first_weight + 1]);
-                    unpack(&sum.bias, 1, units, lanes, &mut dense[first_weight + 2]);
-                }
-            }
-            if let Some(query) = indices.query {
-                gradients.dense[query].clone_from(&sum.branches[index].query);
-            }
-        }
-        let trained =
-            self.branches.iter().enumerate().filter(|(_, branch)| branch.input.embedding.trainable);
-        let trained: Vec<usize> = trained.map(|(index, _)| index).collect();
-        let subwords = trained.iter().filter(|index| self.indices[**index].subwords.is_some());
-        gradients.rows.resize_with(trained.len() + subwords.count(), RowGradient::default);
-        let mut rows = gradients.rows.iter_mut();
-        for index in trained {
-            let (branch, indices) = (&self.branches[index], &self.indices[index]);
-            let (input, size) = (branch.input_index, branch.input.embedding.size);
-            let Some(gradient) = rows.next() else { break };
-            gradient.parameter = indices.embedding;
-            gradient.words.clone_from(&batch.words[input]);
-            // The sum has a row for each word, which replaces the values of an earlier batch.
-            gradient.values.resize(gradient.words.len() * size, 0.0);
-            for (word, row) in sum.branches[index].rows.iter() {
-                gradient.values[word * size..][..size].copy_from_slice(&row[..size]);
-            }
-            if let (Some(parameter), Some(subwords)) = (indices.subwords, &batch.subwords[input]) {
-                let Some(of_buckets) = rows.next() else { break };
-                of_buckets.parameter = parameter;
-                subwords.split(size, gradient, of_buckets);
-            }
-        }
-        gradients.ngrams.resize_with(self.ngrams.len(), RowGradient::default);
-        for (branch, gradient) in self.ngrams.iter().zip(&mut gradients.ngrams) {
-            let ngrams = &batch.ngrams[branch.input_index];
-            branch.gradient(&self.weights, ngrams, &sum.logits, gradient);
-        }
-    }
-}
-
-/// Unpacks [columns, P/lanes, i f g o, lanes] to [4H, columns].
-fn unpack(packed: &[f32], columns: usize, units: usize, lanes: usize, plain: &mut Vec<f32>) {
-    plain.resize(GATES * units * columns, 0.0);
-    let gates_width = GATES * units.next_multiple_of(lanes);
-    for gate in 0..GATES {
-        for unit in 0..units {
-            let from = packed_index(gate, unit, lanes);
-            let row = &mut plain[(gate * units + unit) * columns..][..columns];
-            for (column, value) in row.iter_mut().enumerate() {
-                *value = packed[column * gates_width + from];
-            }
         }
     }
 }

@@ -1,8 +1,10 @@
 //! The whole network on all threads: branches and head.
 
 mod gradients;
+mod labelled;
 mod quantized;
 mod unlabelled;
+mod unpacking;
 
 use std::ops::Range;
 
