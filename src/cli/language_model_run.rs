@@ -10,7 +10,7 @@ use super::processes::Processes;
 use crate::backend::kernel::Instructions;
 use crate::backend::language_model::check_precision;
 use crate::backend::{Backend, Backends};
-use crate::config::{BackendKind, Config, ConfigError, Override, Resolved};
+use crate::config::{BackendKind, Config, Override, Resolved};
 use crate::distributed::Collective;
 use crate::output::format::group_digits;
 use crate::output::shell::quoted_path;
@@ -49,11 +49,6 @@ impl<'a> LanguageModelCompute<'a> {
         let backend = self.arguments.start(self.backends, config, true)?;
         if backend.kind() == BackendKind::Libtorch {
             check_precision(config.precision)?;
-            if !self.group.collective.is_alone() {
-                let message = "several processes train a language model with the native backend only; use backend: \
-                               native";
-                return Err(ConfigError::new(message).into());
-            }
         }
         Ok(backend)
     }

@@ -1,12 +1,13 @@
 //! The processes that a launcher has started for a command.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::env;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 
@@ -21,6 +22,8 @@ use crate::system::threads;
 
 /// Default of --process-timeout.
 const TIMEOUT: &str = "300";
+/// Interval at which the others hear of long work of rank 0. Timeouts are at least as long.
+const HEARTBEAT: Duration = Duration::from_millis(300);
 
 /// Use of other processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -162,6 +165,31 @@ impl Processes {
         work: impl FnOnce() -> anyhow::Result<T>,
     ) -> anyhow::Result<Option<T>> {
         self.collective.agree(self.collective.leads().then(work).transpose())
+    }
+
+    /// Does work in the process of rank 0 that may take longer than the others wait for a process that does not
+    /// respond: the work calls its argument now and then. All processes get its error.
+    ///
+    /// # Errors
+    /// Returns the error of the work, or one if a process is lost.
+    pub fn on_first_for_long<T>(
+        &self,
+        work: impl FnOnce(&dyn Fn() -> anyhow::Result<()>) -> anyhow::Result<T>,
+    ) -> anyhow::Result<Option<T>> {
+        if !self.collective.leads() {
+            while self.collective.broadcast_flag(false)? {}
+            return self.collective.agree(Ok(None));
+        }
+        let reported = Cell::new(Instant::now());
+        let result = work(&|| {
+            if reported.get().elapsed() < HEARTBEAT {
+                return Ok(());
+            }
+            reported.set(Instant::now());
+            self.collective.broadcast_flag(true).map(drop)
+        });
+        self.collective.broadcast_flag(false)?;
+        self.collective.agree(result.map(Some))
     }
 
     /// Does work in all processes, first in that of rank 0, so that the others find what it leaves.

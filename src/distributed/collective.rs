@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::fmt;
 use std::iter;
+use std::ops::Range;
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -25,6 +26,13 @@ pub struct Worker {
 impl Worker {
     /// A process without others.
     pub const ALONE: Self = Self { rank: 0, world_size: 1 };
+
+    /// Returns the part of this process when `count` things are divided into as many consecutive parts as there are
+    /// processes. Parts differ by at most one.
+    pub fn part_of(self, count: usize) -> Range<usize> {
+        let Self { rank, world_size: size } = self;
+        count * rank / size..count * (rank + 1) / size
+    }
 }
 
 /// A group of processes that work on one model together.

@@ -12,6 +12,7 @@
 //!
 //! - [`libtorch`], [`tensors`], [`batch`]
 //! - [`process_group`]
+//! - [`sum_buffer`]
 //! - [`average`], [`device_dataset`], [`loss`], [`loss_scale`], [`model`], [`optimizer`]
 //! - [`language_model`], [`learner`], [`token_budget`]
 //! - [`backend`]
@@ -30,5 +31,6 @@ pub mod loss_scale;
 pub mod model;
 pub mod optimizer;
 pub mod process_group;
+pub mod sum_buffer;
 pub mod tensors;
 pub mod token_budget;

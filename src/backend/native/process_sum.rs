@@ -11,7 +11,7 @@ use std::{panic, thread};
 use anyhow::Context;
 
 use super::shard_sum::{LossSum, ShardSum};
-use super::shard_tree::{halves, shards_of, subtrees};
+use super::shard_tree::{halves, subtrees};
 use super::sharding::ShardedBatch;
 use crate::config::CollectiveKind;
 use crate::distributed::{Group, Worker};
@@ -137,8 +137,7 @@ impl ProcessSum {
     ) -> anyhow::Result<bool> {
         let Worker { rank, world_size: size } = collective.worker();
         let shards = batch.shards.len();
-        let trees_of =
-            |rank| subtrees(shards, &shards_of(Worker { rank, world_size: size }, shards));
+        let trees_of = |rank| subtrees(shards, &Worker { rank, world_size: size }.part_of(shards));
         let trees: Vec<Vec<Range<usize>>> = (0..size).map(trees_of).collect();
 
         let chunk = self.pack(sums, trees[rank].len(), size);

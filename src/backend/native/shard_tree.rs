@@ -6,8 +6,6 @@
 
 use std::ops::Range;
 
-use crate::distributed::Worker;
-
 /// Number of shards in the left half of `shards` of them, at least 2.
 pub fn left_half(shards: usize) -> usize {
     shards.next_power_of_two() / 2
@@ -17,12 +15,6 @@ pub fn left_half(shards: usize) -> usize {
 pub fn halves(tree: &Range<usize>) -> [Range<usize>; 2] {
     let middle = tree.start + left_half(tree.len());
     [tree.start..middle, middle..tree.end]
-}
-
-/// Returns the shards that a process computes.
-pub fn shards_of(worker: Worker, shards: usize) -> Range<usize> {
-    let Worker { rank, world_size: size } = worker;
-    shards * rank / size..shards * (rank + 1) / size
 }
 
 /// Returns the largest subtrees of the tree of `shards` shards that have only shards in `range`, in order.
@@ -49,17 +41,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::distributed::Worker;
 
     proptest! {
         #[test]
         fn the_subtrees_of_all_processes_have_every_shard_once(
             shards in 1_usize..70, size in 1_usize..70,
         ) {
-            let of_process = |rank| subtrees(shards, &shards_of(Worker { rank, world_size: size }, shards));
+            let of_process = |rank| subtrees(shards, &Worker { rank, world_size: size }.part_of(shards));
             let all: Vec<Range<usize>> = (0..size).flat_map(of_process).collect();
             prop_assert_eq!(all.into_iter().flatten().collect::<Vec<_>>(), Vec::from_iter(0..shards));
             for rank in 0..size {
-                let count = shards_of(Worker { rank, world_size: size }, shards).len();
+                let count = Worker { rank, world_size: size }.part_of(shards).len();
                 prop_assert!(count == shards / size || count == shards.div_ceil(size));
             }
         }
@@ -69,10 +62,7 @@ mod tests {
     fn powers_of_two_give_each_process_one_subtree() {
         for size in [1, 2, 4, 8, 16] {
             for rank in 0..size {
-                assert_eq!(
-                    subtrees(16, &shards_of(Worker { rank, world_size: size }, 16)).len(),
-                    1
-                );
+                assert_eq!(subtrees(16, &Worker { rank, world_size: size }.part_of(16)).len(), 1);
             }
         }
         assert_eq!(subtrees(16, &(5..11)), [5..6, 6..8, 8..10, 10..11]);

@@ -6,7 +6,6 @@ use std::ops::Range;
 use super::dropout::{Dropout, Position};
 use super::ngrams::BatchNgrams;
 use super::row_numbers::{RowNumbers, sort_words};
-use super::shard_tree::shards_of;
 use super::subwords::BatchSubwords;
 use crate::backend::kernel::Layout;
 use crate::config::{Input, Inputs, PadSide};
@@ -146,7 +145,7 @@ impl BatchSharder {
     ) -> ShardedBatch {
         let Self { inputs, shards, worker, row_numbers } = self;
         let shards = (*shards).min(examples.len()).max(1);
-        let own = shards_of(*worker, shards);
+        let own = worker.part_of(shards);
         let length = |example: &u32| -> usize {
             let inputs = inputs.iter().zip(corpora).filter(|(input, _)| input.has_lstm());
             inputs

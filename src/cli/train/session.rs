@@ -17,7 +17,7 @@ use crate::cli::hints::{missing_data, program};
 use crate::cli::language_model_run::LanguageModelCompute;
 use crate::cli::processes::Processes;
 use crate::cli::{output_directory, starter};
-use crate::config::{self, Config, ConfigError, Document, Metric, Override, Resolved, field_lines};
+use crate::config::{self, Config, Document, Metric, Override, Resolved, field_lines};
 use crate::data::prepared::PreparedData;
 use crate::data::{Sharing, agree, uses_cache};
 use crate::distributed::{Collective, LostProcess, Reported};
@@ -151,11 +151,6 @@ impl<'a> Session<'a> {
         resolved: &mut Resolved,
         run: &RunDirectory,
     ) -> anyhow::Result<Option<i32>> {
-        if !resolved.config.pretrain.stages.is_empty() && !self.collective().is_alone() {
-            let message = "pretrain.stages: several processes train only the classifier; run `lstmtext pretrain` \
-                           first, and pass its run with --from";
-            return Err(ConfigError::new(message).into());
-        }
         if resolved.config.pretrain.stages.is_empty() {
             return Ok(None);
         }

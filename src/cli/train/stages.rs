@@ -23,7 +23,7 @@ const VECTORS: &str = "vectors.npy";
 /// Name of the run of the language model in the run directory.
 const LANGUAGE_MODEL: &str = "language_model";
 
-/// Runs the stages of a run.
+/// Runs the stages of a run. Several processes train the language model together; rank 0 learns word vectors alone.
 pub struct StageRunner<'a> {
     pub compute: LanguageModelCompute<'a>,
     pub interrupt: &'a Interrupt,
@@ -40,44 +40,69 @@ impl StageRunner<'_> {
         if stages.is_empty() {
             return Ok(None);
         }
+        let group = self.compute.group;
         if stages.has(Stage::LanguageModel) {
             // Before hours of computing.
-            self.compute.start(&resolved.config)?;
+            group.collective.agree(self.compute.start(&resolved.config))?;
             if let Some(input) = resolved.config.inputs.first() {
                 language_model::check(input)?;
             }
         }
-        let mut inputs = StageInputs::read(run.path())?;
         // Those of the configuration, without the results of stages.
         let [of_vectors, of_language_model] =
             [Stage::Vectors, Stage::LanguageModel].map(|stage| inputs_of(stage, resolved));
         if stages.has(Stage::Vectors) {
             let path = run.path().join(VECTORS);
-            let is_changed = has_changed(&inputs, Stage::Vectors, &of_vectors);
-            if path.exists() && !is_changed {
-                message(format!("stage vectors: {} is done", path.display()));
-            } else {
-                message("stage vectors:");
-                if let Some(signal) = learn_to_file(&resolved.config, &path, self.interrupt)? {
-                    return Ok(Some(signal));
-                }
-                inputs.record(run.path(), Stage::Vectors, of_vectors)?;
+            let learned = group.on_first_for_long(|goes_on| {
+                self.learn_vectors(&resolved.config, run, &path, of_vectors, goes_on)
+            })?;
+            // Signals are small numbers; 0 is none.
+            let signal = learned.flatten().unwrap_or(0) as u8;
+            let signal = group.collective.broadcast_bytes(vec![signal])?.first().copied();
+            if let Some(signal) = signal.filter(|signal| *signal > 0) {
+                return Ok(Some(i32::from(signal)));
             }
             *resolved = with_path(resolved, "model.embedding.vectors", &path)?;
         }
         if stages.has(Stage::LanguageModel) {
             let of_stage = RunDirectory::open(&run.path().join(LANGUAGE_MODEL));
-            if has_changed(&inputs, Stage::LanguageModel, &of_language_model) {
-                remove(of_stage.path())?;
-            }
-            inputs.record(run.path(), Stage::LanguageModel, of_language_model)?;
+            group.on_first(|| {
+                let mut inputs = StageInputs::read(run.path())?;
+                if has_changed(&inputs, Stage::LanguageModel, &of_language_model) {
+                    remove(of_stage.path())?;
+                }
+                inputs.record(run.path(), Stage::LanguageModel, of_language_model)
+            })?;
             if let Some(signal) = self.train_language_model(resolved, &of_stage)? {
                 return Ok(Some(signal));
             }
             *resolved = with_path(resolved, "train.from", of_stage.path())?;
         }
-        run.write_config(&resolved.to_yaml())?;
+        group.on_first(|| run.write_config(&resolved.to_yaml()))?;
         Ok(None)
+    }
+
+    /// Learns the vectors of a stage from these inputs, unless it is done. Returns the signal if one interrupted it.
+    fn learn_vectors(
+        &self,
+        config: &Config,
+        run: &RunDirectory,
+        path: &Path,
+        inputs: Vec<String>,
+        goes_on: &dyn Fn() -> anyhow::Result<()>,
+    ) -> anyhow::Result<Option<i32>> {
+        let mut recorded = StageInputs::read(run.path())?;
+        let is_changed = has_changed(&recorded, Stage::Vectors, &inputs);
+        if path.exists() && !is_changed {
+            message(format!("stage vectors: {} is done", path.display()));
+            return Ok(None);
+        }
+        message("stage vectors:");
+        let signal = learn_to_file(config, path, self.interrupt, goes_on)?;
+        if signal.is_none() {
+            recorded.record(run.path(), Stage::Vectors, inputs)?;
+        }
+        Ok(signal)
     }
 
     /// Trains the language model of a stage, from where it was interrupted. Returns the signal if one interrupted it.
@@ -86,24 +111,28 @@ impl StageRunner<'_> {
         resolved: &Resolved,
         run: &RunDirectory,
     ) -> anyhow::Result<Option<i32>> {
-        if run.has_summary() && is_checkpoint(&run.best()) {
+        let group = self.compute.group;
+        let is_done = run.has_summary() && is_checkpoint(&run.best());
+        if group.collective.broadcast_flag(is_done)? {
             message(format!("stage language_model: {} is done", run.path().display()));
             return Ok(None);
         }
         message("stage language_model:");
-        let ending = if run.is_without_checkpoint() {
+        let ending = if group.collective.broadcast_flag(run.is_without_checkpoint())? {
             let mut fixed = language_model_overrides();
             fixed.push(Override::new("pretrain.stages", Value::Null));
             if resolved.config.inputs[0].text.vocabulary == VocabularySource::Checkpoint {
                 fixed.push(Override::new("text.vocabulary", Value::Null));
             }
             let resolved = with(resolved, &fixed)?;
-            let backend = self.compute.start(&resolved.config)?;
-            // A killed process may have left files, but no checkpoint.
-            remove(run.path())?;
-            let new = NewRun::lock(run.path())?;
+            let backend = group.collective.agree(self.compute.start(&resolved.config))?;
+            let new = group.on_first(|| {
+                // A killed process may have left files, but no checkpoint.
+                remove(run.path())?;
+                NewRun::lock(run.path())
+            })?;
             let compute = (&*backend, &self.compute);
-            language_model_run::start(&resolved, (run, Some(new)), compute, self.interrupt)?
+            language_model_run::start(&resolved, (run, new), compute, self.interrupt)?
         } else {
             language_model_run::resume(run, &self.compute, &[], self.interrupt)?
         };

@@ -76,7 +76,7 @@ pub fn run(args: VectorsArgs) -> anyhow::Result<u8> {
     }
     let texts = read_texts(&config)?;
     let interrupt = Interrupt::listen_with(MESSAGES)?;
-    if let Some(signal) = learn(&config, &texts, &file, &args.to, &interrupt)? {
+    if let Some(signal) = learn(&config, &texts, &file, &args.to, &interrupt, &|| Ok(()))? {
         return Ok(128 + signal as u8);
     }
     output_file::print(&args.to)?;
@@ -89,17 +89,19 @@ pub fn run(args: VectorsArgs) -> anyhow::Result<u8> {
     Ok(SUCCESS)
 }
 
-/// Learns the vectors of a stage of `lstmtext train`. Returns the signal if one interrupted it.
+/// Learns the vectors of a stage of `lstmtext train`, and calls `goes_on` now and then. Returns the signal if one
+/// interrupted it.
 ///
 /// # Errors
-/// Returns an error if the texts cannot be read, or the file cannot be written.
+/// Returns an error if the texts cannot be read, the file cannot be written, or `goes_on` fails.
 pub fn learn_to_file(
     config: &Config,
     path: &Path,
     interrupt: &Interrupt,
+    goes_on: &dyn Fn() -> anyhow::Result<()>,
 ) -> anyhow::Result<Option<i32>> {
     let file = VectorsFile::new(path, Some(&config.inputs[0].embedding.subwords))?;
-    learn(config, &read_texts(config)?, &file, path, interrupt)
+    learn(config, &read_texts(config)?, &file, path, interrupt, goes_on)
 }
 
 fn read_texts(config: &Config) -> anyhow::Result<PretrainingTexts> {
@@ -115,6 +117,7 @@ fn learn(
     file: &VectorsFile,
     path: &Path,
     interrupt: &Interrupt,
+    goes_on: &dyn Fn() -> anyhow::Result<()>,
 ) -> anyhow::Result<Option<i32>> {
     let (settings, size) = (&config.pretrain.vectors, config.inputs[0].embedding.size);
     let subwords = &config.inputs[0].embedding.subwords;
@@ -129,15 +132,17 @@ fn learn(
         pluralize(learning.threads, "thread"),
     ));
     let mut console = Console::new(settings.epochs);
-    let started = Instant::now();
+    let (started, mut gone_on) = (Instant::now(), Ok(()));
     let learned = learning.run(texts, &mut |progress| {
         console.report(progress);
-        match interrupt.signal() {
-            Some(_) => ControlFlow::Break(()),
-            None => ControlFlow::Continue(()),
+        gone_on = goes_on();
+        match gone_on.is_err() || interrupt.signal().is_some() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
         }
     });
     console.finish();
+    gone_on?;
     let Some(learned) = learned? else { return Ok(interrupt.signal()) };
     let elapsed = started.elapsed();
     let words = file.write(texts.encoder.vocabulary().words(), &learned)?;

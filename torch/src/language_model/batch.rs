@@ -1,5 +1,7 @@
 //! The words of a training step in the memory of the device. Weights don't belong here.
 
+use std::ops::Range;
+
 use tch::{Device, Tensor};
 
 use crate::batch::to_device;
@@ -16,11 +18,11 @@ pub struct StepBatch {
     pub negatives: Tensor,
     /// Logarithm of the number of times that each negative was drawn, minus that of the expected number, float [N].
     pub negative_terms: Tensor,
-    /// Tokens of each direction.
+    /// Tokens of each direction in the rows of this process.
     pub directions: Vec<DirectionBatch>,
 }
 
-/// Tokens of a direction. Those of a time step of all rows stand together.
+/// Tokens of a direction in B rows. Those of a time step of all rows stand together.
 pub struct DirectionBatch {
     /// Words that are read, int64 [T, B].
     pub inputs: Tensor,
@@ -28,7 +30,7 @@ pub struct DirectionBatch {
     pub targets: Tensor,
     /// Minus the logarithm of the expected number of times that a step draws each of `targets`, float [T·B].
     pub target_terms: Tensor,
-    /// Ids of the distinct words that are predicted or negatives, sorted, int64 [O].
+    /// Ids of the distinct words that are predicted in all rows of the batch, or negatives, sorted, int64 [O].
     pub output_words: Tensor,
     /// Indices in `output_words` of the targets, int64 [T·B].
     pub output_targets: Tensor,
@@ -37,9 +39,11 @@ pub struct DirectionBatch {
 }
 
 impl StepBatch {
-    /// Collects the words of a batch and of the negatives of a step.
+    /// Collects the words of a batch and of the negatives of a step, and the tokens of some of its rows. The words are
+    /// those of all rows, so that their gradients can be added up.
     pub fn new(
         batch: &LanguageModelBatch,
+        rows: &Range<usize>,
         sampler: &NegativeSampler,
         step: u64,
         masks: &DropoutMasks,
@@ -53,11 +57,14 @@ impl StepBatch {
         let terms = terms.map(|(word, times)| (*times as f32).ln() - sampler.log_expected(*word));
         let factors = || words.iter().map(|word| masks.word(*word)).collect::<Vec<f32>>();
         let direction = |ids: &Vec<u32>| {
-            let (inputs, targets) = time_major(ids, batch.rows);
+            let width = batch.steps() + 1;
+            let (inputs, targets) =
+                time_major(&ids[rows.start * width..rows.end * width], rows.len());
+            let (_, of_all_rows) = time_major(ids, batch.rows);
             let terms: Vec<f32> = targets.iter().map(|word| -sampler.log_expected(*word)).collect();
-            let output_words = sorted(targets.iter().chain(&negatives).copied().collect());
+            let output_words = sorted(of_all_rows.iter().chain(&negatives).copied().collect());
             DirectionBatch {
-                inputs: indices(&inputs).view([-1, batch.rows as i64]),
+                inputs: indices(&inputs).view([-1, rows.len() as i64]),
                 targets: indices(&targets),
                 target_terms: to_device(&terms, device),
                 output_targets: indices_in(&output_words, &targets, device),

@@ -1,5 +1,7 @@
 //! Dropout masks of a step in the memory of the device, the same as those of the native backend.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
@@ -22,8 +24,8 @@ pub struct LayerMasks {
     pub weights: Option<Tensor>,
 }
 
-/// Shape of a direction and its batch.
-#[derive(Clone, Copy)]
+/// Shape of a direction and of the rows of a batch.
+#[derive(Clone)]
 pub struct MaskShape {
     /// Number of layers.
     pub layers: usize,
@@ -31,8 +33,8 @@ pub struct MaskShape {
     pub inputs: usize,
     /// Number of units, H.
     pub units: usize,
-    /// Number of rows, B.
-    pub rows: usize,
+    /// Rows of the batch, B of them.
+    pub rows: Range<usize>,
     /// Number of time steps, T.
     pub steps: usize,
 }
@@ -44,8 +46,10 @@ impl DirectionMasks {
         let layer = |layer: usize| LayerMasks {
             inputs: masks.drops_inputs(layer).then(|| {
                 let width = if layer == 0 { inputs } else { units };
-                let fill = |row, mask: &mut [f32]| masks.inputs(direction, layer, row, mask);
-                upload(&draw([rows, width], fill), width, device)
+                let fill = |row: usize, mask: &mut [f32]| {
+                    masks.inputs(direction, layer, rows.start + row, mask);
+                };
+                upload(&draw([rows.len(), width], fill), width, device)
             }),
             weights: masks.drops_weights().then(|| {
                 let fill = |row, mask: &mut [f32]| masks.weights(direction, layer, row, mask);
@@ -54,13 +58,16 @@ impl DirectionMasks {
         };
         let outputs = || {
             let fill = |token: usize, mask: &mut [f32]| {
-                masks.outputs(direction, token % rows, token / rows, mask);
+                let (row, step) = (rows.start + token % rows.len(), token / rows.len());
+                masks.outputs(direction, row, step, mask);
             };
             // A byte for each value takes a quarter of the time to copy.
-            let kept: Vec<bool> =
-                draw([steps * rows, units], fill).par_iter().map(|factor| *factor > 0.0).collect();
+            let kept: Vec<bool> = draw([steps * rows.len(), units], fill)
+                .par_iter()
+                .map(|factor| *factor > 0.0)
+                .collect();
             let kept = to_device(&kept, device).to_kind(Kind::Float);
-            kept.view([steps as i64, rows as i64, -1]) * f64::from(masks.output_factor())
+            kept.view([steps as i64, rows.len() as i64, -1]) * f64::from(masks.output_factor())
         };
         Self {
             layers: (0..layers).map(layer).collect(),

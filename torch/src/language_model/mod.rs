@@ -9,14 +9,18 @@
 //!    to the copy.
 //! 3. The layers run from the states after the batch before (`model`), and the sampled softmax computes the loss
 //!    (`softmax`).
-//! 4. The gradient of the sum of the losses over the directions is clipped and applied (`adam`).
-//! 5. The host reads losses and gradient norm, the only time that it waits for the device.
+//! 4. If several processes train, each has computed some of the rows; what they found is added up (`results`).
+//! 5. The gradient of the sum of the losses over the directions is clipped and applied (`adam`).
+//! 6. The host reads losses and gradient norm. Unless Gloo adds, it does not wait for the device before.
 
 mod adam;
 mod batch;
 mod masks;
 mod model;
+mod results;
 mod softmax;
+
+use std::ops::Range;
 
 use anyhow::ensure;
 use tch::{Device, Kind, Tensor};
@@ -25,6 +29,7 @@ use self::adam::{Adam, Gradient};
 use self::batch::{StepBatch, ids_on, time_major};
 use self::masks::DirectionMasks;
 use self::model::{LanguageModel, States};
+use self::results::StepResults;
 use self::softmax::{look_up, negative_log_probabilities, sampled_loss};
 use crate::libtorch::{BatchContext, BatchKind, with_batch_context};
 use crate::optimizer::clip;
@@ -93,11 +98,11 @@ impl TorchLanguageModel {
         })
     }
 
-    /// Computes the losses of a batch, from copies of the rows of the embedding [U, E] and of the output bias of each
-    /// direction [O].
+    /// Computes the losses of some rows of a batch of T steps, from copies of the rows of the embedding [U, E] and of
+    /// the output bias of each direction [O].
     fn forward(
         &self,
-        batch: &LanguageModelBatch,
+        (rows, steps): (&Range<usize>, usize),
         step: &StepBatch,
         masks: &DropoutMasks,
         vectors: &Tensor,
@@ -111,11 +116,11 @@ impl TorchLanguageModel {
         for (index, (weights, bias)) in self.model.directions.iter().zip(output_biases).enumerate()
         {
             let tokens = &step.directions[index];
-            let shape = weights.mask_shape(batch.rows, batch.steps());
+            let shape = weights.mask_shape(rows.clone(), steps);
             let masks = DirectionMasks::draw(masks, index, shape, self.model.device());
             let inputs = look_up(&inputs, &tokens.inputs); // [T, B, E]
-            let (hidden, states) =
-                weights.run(&inputs, &self.states[index], Some(&masks), self.kind);
+            let before = of_rows(&self.states[index], rows);
+            let (hidden, states) = weights.run(&inputs, &before, Some(&masks), self.kind);
             let queries = weights.queries(&hidden); // [T·B, E]
             forward.losses.push(sampled_loss(&queries, vectors, bias, step, tokens));
             forward.states.push(states);
@@ -123,17 +128,19 @@ impl TorchLanguageModel {
         forward
     }
 
-    /// Performs a training step.
+    /// Performs a training step. Each process computes some of the rows.
     fn train(
         &mut self,
         batch: &LanguageModelBatch,
         step: u64,
         learning_rate: f64,
+        group: Group,
     ) -> anyhow::Result<LanguageModelStats> {
+        let rows = group.collective.worker().part_of(batch.rows);
         let LanguageModelSettings { seed, dropout, gradient_clip, .. } = &self.settings;
         let masks = DropoutMasks::new(*seed, step, dropout);
         let device = self.model.device();
-        let step = StepBatch::new(batch, &self.sampler, step, &masks, device);
+        let step = StepBatch::new(batch, &rows, &self.sampler, step, &masks, device);
         let copy = |table: &Tensor, rows: &Tensor| {
             table.index_select(0, rows).detach().set_requires_grad(true)
         };
@@ -143,34 +150,41 @@ impl TorchLanguageModel {
             .map(|(weights, tokens)| copy(&weights.output_bias, &tokens.output_words))
             .collect();
         let Forward { losses, states } =
-            self.forward(batch, &step, &masks, &vectors, &output_biases);
+            self.forward((&rows, batch.steps()), &step, &masks, &vectors, &output_biases);
         // In the order of the weights that are trained.
-        let (mut leaves, mut rows) = (vec![vectors], vec![Some(&step.words)]);
+        let (mut leaves, mut leaf_rows) = (vec![vectors], vec![Some(&step.words)]);
         for ((weights, tokens), bias) in directions().zip(output_biases) {
             leaves.extend(weights.dense());
-            rows.resize(leaves.len(), None);
+            leaf_rows.resize(leaves.len(), None);
             leaves.push(bias);
-            rows.push(Some(&tokens.output_words));
+            leaf_rows.push(Some(&tokens.output_words));
         }
-        let loss = Tensor::stack(&losses, 0).sum(Kind::Float);
-        let mut gradients = Tensor::run_backward(&[&loss], &leaves, false, false);
+        let losses = Tensor::stack(&losses, 0) * (rows.len() as f64 / batch.rows as f64);
+        let loss = losses.sum(Kind::Float);
+        let gradients = Tensor::run_backward(&[&loss], &leaves, false, false);
+        let stops = Tensor::full([1], f64::from(u8::from(group.stop)), (Kind::Float, device));
+        let mut results = StepResults { gradients, losses: losses.detach(), states, stops };
+        if !group.collective.is_alone() {
+            results.sum(group.collective, &rows, batch.rows)?;
+        }
+        let StepResults { mut gradients, losses, states, stops } = results;
         let norm = clip(&mut gradients, *gradient_clip, None);
-        let stats: Vec<&Tensor> = losses.iter().chain([&norm]).collect();
-        let stats = Tensor::stack(&stats, 0).detach();
+        let stats = Tensor::cat(&[losses, norm.view([1]), stops], 0);
         let skipped = stats.isfinite().all().logical_not().to_kind(Kind::Float);
         let gradients: Vec<Gradient> = gradients
             .into_iter()
-            .zip(rows)
+            .zip(leaf_rows)
             .map(|(values, rows)| Gradient { values, rows })
             .collect();
         self.adam.step(&gradients, learning_rate, &skipped)?;
         let mut losses = values(&stats);
+        let stop_requested = losses.pop().is_some_and(|stops| stops > 0.0);
         let gradient_norm = losses.pop().unwrap_or(f64::NAN);
         // States that are not finite would make all following steps useless.
         if losses.iter().all(|loss| loss.is_finite()) {
             self.states = states;
         }
-        Ok(LanguageModelStats { losses, gradient_norm, stop_requested: false })
+        Ok(LanguageModelStats { losses, gradient_norm, stop_requested })
     }
 
     /// Computes the scores of a batch, and continues the states of scores.
@@ -200,6 +214,12 @@ impl TorchLanguageModel {
     }
 }
 
+/// Returns the states of some rows.
+fn of_rows(states: &States, rows: &Range<usize>) -> States {
+    let narrow = |state: &Tensor| state.narrow(0, rows.start as i64, rows.len() as i64);
+    states.iter().map(|states| states.each_ref().map(narrow)).collect()
+}
+
 impl LanguageModelLearner for TorchLanguageModel {
     fn step(
         &mut self,
@@ -208,12 +228,15 @@ impl LanguageModelLearner for TorchLanguageModel {
         learning_rate: f64,
         group: Group,
     ) -> anyhow::Result<LanguageModelStats> {
-        ensure!(
-            group.collective.is_alone(),
-            "several processes train a language model with the native backend only"
-        );
         self.settings.check_batch(batch, self.model.directions.len())?;
-        with_batch_context(Self::context(batch), || self.train(batch, step, learning_rate))
+        let processes = group.collective.worker().world_size;
+        ensure!(
+            batch.rows >= processes,
+            "a batch of {} rows cannot be divided among {processes} processes; start fewer, use more texts, or raise \
+             pretrain.language_model.batch_size",
+            batch.rows
+        );
+        with_batch_context(Self::context(batch), || self.train(batch, step, learning_rate, group))
     }
 
     fn score(&mut self, batch: &LanguageModelBatch, starts: bool) -> anyhow::Result<Vec<Vec<f64>>> {

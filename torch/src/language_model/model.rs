@@ -1,5 +1,7 @@
 //! The weights of a language model, and its layers up to the projection. The softmax above them doesn't belong here.
 
+use std::ops::Range;
+
 use tch::{Device, Kind, Tensor};
 
 use super::masks::{DirectionMasks, MaskShape};
@@ -123,8 +125,8 @@ impl DirectionWeights {
         self.cells.iter().flat_map(cell).chain(others).collect()
     }
 
-    /// Returns the shape of the masks of a batch.
-    pub fn mask_shape(&self, rows: usize, steps: usize) -> MaskShape {
+    /// Returns the shape of the masks of some rows of a batch.
+    pub fn mask_shape(&self, rows: Range<usize>, steps: usize) -> MaskShape {
         let [inputs, units] = [0, 1].map(|dim| self.projection.size()[dim] as usize);
         MaskShape { layers: self.cells.len(), inputs, units, rows, steps }
     }

@@ -1,16 +1,14 @@
 //! Sums of gradients over all processes.
 
-use std::any::Any;
-
 use anyhow::Context;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use super::distinct_ids::DistinctIds;
 use super::share::scale;
 use super::{Step, TorchBatch, TorchLearner};
-use crate::process_group::ProcessGroup;
+use crate::sum_buffer::SumBuffer;
 use lstmtext::backend::PreparedBatch;
-use lstmtext::distributed::{Collective, Group};
+use lstmtext::distributed::Group;
 
 impl TorchLearner {
     /// Replaces the gradients, the loss and the number of correct predictions by their sums over all processes.
@@ -93,46 +91,6 @@ impl TorchLearner {
             Ok(())
         })
     }
-}
-
-/// Tensors whose values are summed over all processes, in one buffer.
-#[derive(Default)]
-struct SumBuffer {
-    parts: Vec<Tensor>,
-}
-
-impl SumBuffer {
-    /// Adds a tensor.
-    fn push(&mut self, tensor: &Tensor) {
-        self.parts.push(tensor.flatten(0, -1));
-    }
-
-    /// Sums all tensors. Returns the sums in the order in which the tensors were added, flattened.
-    ///
-    /// # Errors
-    /// Returns an error if a process is lost.
-    fn sum(self, collective: &dyn Collective) -> anyhow::Result<impl Iterator<Item = Tensor>> {
-        let flat = Tensor::cat(&self.parts, 0);
-        sum(&flat, collective)?;
-        let mut offset = 0;
-        Ok(self.parts.into_iter().map(move |part| {
-            let length = part.size()[0];
-            let sum = flat.narrow(0, offset, length);
-            offset += length;
-            sum
-        }))
-    }
-}
-
-/// Replaces the values of a float tensor by their sums over all processes. With NCCL, the host does not wait.
-fn sum(flat: &Tensor, collective: &dyn Collective) -> anyhow::Result<()> {
-    if let Some(group) = (collective as &dyn Any).downcast_ref::<ProcessGroup>() {
-        return group.sum_tensor(flat);
-    }
-    let mut values = Vec::<f32>::try_from(flat.to_device(Device::Cpu))?;
-    collective.all_reduce(&mut values)?;
-    flat.shallow_clone().copy_(&Tensor::from_slice(&values));
-    Ok(())
 }
 
 /// Returns rows in the order of `all`, which has all ids of `own`; zeros for the others. Both are sorted.

@@ -36,7 +36,6 @@ use self::shard::Shard;
 use self::states::States;
 use super::gradients::Gradients;
 use super::row_numbers::RowNumbers;
-use super::shard_tree::shards_of;
 use crate::backend::kernel::Instructions;
 use crate::backend::language_model::{
     CarriedState, DropoutMasks, NegativeSampler, carried_states, split_state,
@@ -143,7 +142,7 @@ impl NativeLanguageModel {
         let Self { model, negatives, states, shards, .. } = self;
         let factor = 1.0 / batch.tokens() as f32;
         let (count, worker) = (shards.len(), group.collective.worker());
-        let own = &mut shards[shards_of(worker, count)];
+        let own = &mut shards[worker.part_of(count)];
         own.par_iter_mut().with_max_len(1).for_each(|shard| {
             let output_bias = model.values(model.directions[shard.direction].output_bias_index());
             shard.look_up(model, |word| output_bias[word as usize] - negatives.log_expected(word));
@@ -153,7 +152,7 @@ impl NativeLanguageModel {
         });
         let mut stop_requested = group.stop;
         if !group.collective.is_alone() {
-            let shards_of = |rank| shards_of(Worker { rank, ..worker }, count);
+            let shards_of = |rank| Worker { rank, ..worker }.part_of(count);
             stop_requested = exchange(shards, shards_of, group)?;
         }
         let mut losses = vec![0.0; model.directions.len()];
