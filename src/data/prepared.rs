@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Context, ensure};
 
-use crate::config::{Config, Input, Resolved};
+use crate::config::{Config, EmbeddingConfig, Input, Resolved};
 use crate::data::check::duplicates::overlap;
 use crate::data::check::report::findings;
 use crate::data::check::texts;
@@ -16,7 +16,7 @@ use crate::data::{
 use crate::random::{SeedPurpose, derive_seed};
 use crate::text::{
     Corpus, Encoders, KnownEncoders, WordVectors, coverage, read_subwords, read_vectors,
-    split_off_subwords,
+    split_off_subwords, subwords_path,
 };
 
 /// A configuration with its encoded data: everything that training needs except a model.
@@ -182,8 +182,12 @@ impl PreparedData {
                 0 => String::new(),
                 words => format!("; skipped {words} words of the file that are not valid UTF-8"),
             };
+            let ngrams = match lacks_subwords(input) {
+                true => "; the file comes without vectors of character n-grams, which start at 0",
+                false => "",
+            };
             let message = format!(
-                "{}: {:.2} % of the words and {:.2} % of the training tokens have a vector{skipped}",
+                "{}: {:.2} % of the words and {:.2} % of the training tokens have a vector{skipped}{ngrams}",
                 input.field("embedding.vectors"),
                 100.0 * coverage.types,
                 100.0 * coverage.tokens,
@@ -193,6 +197,13 @@ impl PreparedData {
         };
         inputs.filter_map(note).collect()
     }
+}
+
+/// Returns true if an input has character n-grams, but starts from a file of word vectors without them.
+fn lacks_subwords(input: &Input) -> bool {
+    let EmbeddingConfig { vectors, subwords, .. } = &input.embedding;
+    let beside = || vectors.as_deref().and_then(|path| subwords_path(path, subwords));
+    subwords.is_on() && !beside().is_some_and(|path| path.exists())
 }
 
 /// Word vectors of an input, and those of its character n-grams.

@@ -85,14 +85,17 @@ fn vectors_bring_their_character_ngrams() {
     assert!(dir.path("words.subwords-2-4.npy").exists());
     let train =
         format!("small.yaml --set model.embedding.vectors=words.npy --set train.epochs=1 {set}");
-    dir.train(&format!("{train} --out run"));
+    let without = "the file comes without vectors of character n-grams, which start at 0";
+    let printed = stderr(&dir.train(&format!("{train} --out run")));
+    assert!(!printed.contains(without), "{printed}");
     let fault = "words.subwords-2-4.npy\" has 500 buckets, but embedding.subwords.buckets is 7";
     let line = format!("train {train} --set model.embedding.subwords.buckets=7");
     assert_fails(dir.lstmtext(&line), 1, &[fault]);
     fs::write(dir.path("words.subwords-2-4.npy"), "damaged").unwrap();
     assert_fails(dir.lstmtext(&format!("train {train}")), 1, &["words.subwords-2-4.npy"]);
     fs::remove_file(dir.path("words.subwords-2-4.npy")).unwrap();
-    dir.train(&format!("{train} --out without"));
+    let printed = stderr(&dir.train(&format!("{train} --out without")));
+    assert!(printed.contains(without), "{printed}");
     // Stages learn both.
     let staged = format!("small.yaml --set pretrain.stages=[vectors] --out staged {set}");
     dir.train(&staged);
