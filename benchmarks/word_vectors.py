@@ -33,7 +33,7 @@ from pathlib import Path
 
 import fasttext
 import numpy
-from gensim.models import Word2Vec
+from gensim.models import FastText, Word2Vec
 from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -41,6 +41,7 @@ from sklearn.preprocessing import StandardScaler
 
 HELD_OUT = 1250  # reviews of each class
 MIN_COUNT = 5
+NGRAMS = (3, 6)  # smallest and largest size of character n-grams
 WORD = re.compile("[a-z0-9]+")
 SHOWN = ("excellent", "boring", "actress", "japanese", "seven")
 NEIGHBOURS = 5
@@ -52,6 +53,7 @@ class Settings:
     size: int
     epochs: int
     threads: int
+    buckets: int  # of character n-grams; 0: words only
 
     @property
     def rate(self) -> float:
@@ -86,6 +88,9 @@ def lstmtext(program: str, texts: Path, settings: Settings) -> Learned:
         "pretrain.vectors.epochs": settings.epochs,
         "pretrain.vectors.learning_rate": settings.rate,
     }
+    if settings.buckets:
+        fields["model.embedding.subwords.sizes"] = list(NGRAMS)
+        fields["model.embedding.subwords.buckets"] = settings.buckets
     sets = [word for field, value in fields.items() for word in ("--set", f"{field}={value}")]
     command = [program, "vectors", texts, "--to", path, "--threads", str(settings.threads), *sets]
     shown = subprocess.run(command, check=True, capture_output=True, text=True).stderr
@@ -97,10 +102,11 @@ def lstmtext(program: str, texts: Path, settings: Settings) -> Learned:
 
 
 def gensim(texts: Path, settings: Settings) -> Learned:
-    model = Word2Vec(
+    ngrams = dict(zip(("min_n", "max_n"), NGRAMS, strict=True), bucket=settings.buckets)
+    model = (FastText if settings.buckets else Word2Vec)(
         vector_size=settings.size, window=5, negative=5, sample=1e-3, min_count=MIN_COUNT,
         alpha=settings.rate, min_alpha=0, sg=int(settings.method == "skipgram"), cbow_mean=1,
-        workers=settings.threads, epochs=settings.epochs,
+        workers=settings.threads, epochs=settings.epochs, **(ngrams if settings.buckets else {}),
     )  # fmt: skip
     model.build_vocab(corpus_file=str(texts))
     start = time.perf_counter()
@@ -113,12 +119,14 @@ def gensim(texts: Path, settings: Settings) -> Learned:
 
 
 def fast_text(texts: Path, settings: Settings) -> Learned:
+    smallest, largest = NGRAMS if settings.buckets else (0, 0)
+
     def train(epochs: int) -> tuple[object, float]:
         start = time.perf_counter()
         model = fasttext.train_unsupervised(
             str(texts), model=settings.method, dim=settings.size, ws=5, neg=5, t=1e-3,
-            minCount=MIN_COUNT, minn=0, maxn=0, bucket=1, lr=settings.rate, epoch=epochs,
-            thread=settings.threads, verbose=0,
+            minCount=MIN_COUNT, minn=smallest, maxn=largest, bucket=max(settings.buckets, 1),
+            lr=settings.rate, epoch=epochs, thread=settings.threads, verbose=0,
         )  # fmt: skip
         return model, time.perf_counter() - start
 
@@ -165,9 +173,12 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=100)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--buckets", type=int, default=0, help="learn character n-grams of this many buckets, too"
+    )
     parser.add_argument("--rounds", type=int, default=2)
     args = parser.parse_args()
-    settings = Settings(args.method, args.size, args.epochs, args.threads)
+    settings = Settings(args.method, args.size, args.epochs, args.threads, args.buckets)
 
     labelled = read(args.data / "train.tsv.gz")
     classes = [[row for row in labelled if row[0] == name] for name in ("neg", "pos")]
