@@ -8,6 +8,7 @@ mod state;
 
 use anyhow::ensure;
 
+use super::Times;
 use crate::config::{ConfigError, Precision};
 use crate::distributed::Group;
 use crate::model::NamedTensor;
@@ -197,4 +198,7 @@ pub trait LanguageModelLearner: Send {
     /// # Errors
     /// Returns an error if it belongs to another model.
     fn load_optimizer_state(&mut self, state: Vec<NamedTensor>) -> anyhow::Result<()>;
+
+    /// Returns the wall time of all steps so far, by part; nothing if the backend does not measure its parts.
+    fn times(&self) -> Times;
 }

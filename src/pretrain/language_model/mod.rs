@@ -10,5 +10,6 @@ mod stream;
 mod trainer;
 
 pub use scoring::{TextScore, score_texts};
-pub use setup::{Start, add_observers, check, create_trainer, inference};
+pub use setup::{Start, add_observers, check, create_trainer, inference, new_learner, rows};
+pub use stream::{Rows, TokenStream};
 pub use trainer::{Diverged, Ending, LanguageModelTrainer};

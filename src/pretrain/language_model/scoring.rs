@@ -93,7 +93,7 @@ fn batch(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::LanguageModelStats;
+    use crate::backend::{LanguageModelStats, Times};
     use crate::config::PadSide;
     use crate::distributed::Group;
     use crate::model::NamedTensor;
@@ -133,6 +133,10 @@ mod tests {
         }
         fn load_optimizer_state(&mut self, _: Vec<NamedTensor>) -> anyhow::Result<()> {
             Ok(())
+        }
+
+        fn times(&self) -> Times {
+            Times::default()
         }
     }
 

@@ -97,6 +97,58 @@ fn dropout_rates(config: &LanguageModelConfig) -> DropoutRates {
     }
 }
 
+/// Divides the tokens of some texts into rows and steps.
+///
+/// # Errors
+/// Returns an error if there are too few texts.
+pub fn rows(config: &Config, texts: &PretrainingTexts) -> anyhow::Result<Rows> {
+    // A START token stands before each text.
+    let tokens = (texts.tokens() + texts.texts()) as u64;
+    let LanguageModelConfig { batch_size, sequence_length, .. } = config.pretrain.language_model;
+    let rows = Rows::new(tokens, batch_size, sequence_length);
+    rows.context("there are too few texts to learn a language model from")
+}
+
+/// Creates a language model with these weights, which is to be trained on some texts divided into these rows.
+fn learner(
+    backend: &dyn Backend,
+    config: &Config,
+    texts: &PretrainingTexts,
+    rows: Rows,
+    weights: Vec<NamedTensor>,
+) -> anyhow::Result<Box<dyn LanguageModelLearner>> {
+    let of_model = &config.pretrain.language_model;
+    let settings = LanguageModelSettings {
+        rows: rows.count,
+        negatives: of_model.negatives,
+        counts: stream_counts(texts),
+        dropout: dropout_rates(of_model),
+        gradient_clip: of_model.gradient_clip,
+        shards: config.train.shard_count().min(rows.count),
+        seed: config.train.seed,
+        precision: config.precision,
+    };
+    let spec = spec(config, texts);
+    // The memory of another device is not known.
+    if backend.kind() == BackendKind::Native {
+        check_memory(&spec, &settings, rows.steps)?;
+    }
+    backend.language_model(&spec, settings, weights)
+}
+
+/// Creates a language model with initial weights, which is to be trained on some texts.
+///
+/// # Errors
+/// Returns an error if there are too few texts, or too little memory.
+pub fn new_learner(
+    backend: &dyn Backend,
+    config: &Config,
+    texts: &PretrainingTexts,
+) -> anyhow::Result<Box<dyn LanguageModelLearner>> {
+    let weights = starting_weights(config, texts)?;
+    learner(backend, config, texts, rows(config, texts)?, weights)
+}
+
 /// Creates the trainer of a run that begins or resumes. Changes nothing in the run directory.
 ///
 /// # Errors
@@ -111,25 +163,7 @@ pub fn create_trainer<'a>(
     let full = &resolved.config;
     let config = &full.pretrain.language_model;
     let spec = spec(full, texts);
-    // A START token stands before each text.
-    let tokens = (texts.tokens() + texts.texts()) as u64;
-    let rows = Rows::new(tokens, config.batch_size, config.sequence_length);
-    let rows = rows.context("there are too few texts to learn a language model from")?;
-    let shards = full.train.shard_count();
-    let settings = LanguageModelSettings {
-        rows: rows.count,
-        negatives: config.negatives,
-        counts: stream_counts(texts),
-        dropout: dropout_rates(config),
-        gradient_clip: config.gradient_clip,
-        shards: shards.min(rows.count),
-        seed: full.train.seed,
-        precision: full.precision,
-    };
-    // The memory of another device is not known.
-    if backend.kind() == BackendKind::Native {
-        check_memory(&spec, &settings, rows.steps)?;
-    }
+    let rows = rows(full, texts)?;
     let fingerprint = texts.fingerprint();
     let mut progress = LanguageModelProgress::default();
     if let Start::Resume(checkpoint) = start {
@@ -154,7 +188,7 @@ pub fn create_trainer<'a>(
     }
     let trainable = spec.parameters().into_iter().filter(|parameter| parameter.trainable);
     let parameters = trainable.map(|parameter| parameter.shape.iter().product::<usize>()).sum();
-    let mut learner = backend.language_model(&spec, settings, weights)?;
+    let mut learner = learner(backend, full, texts, rows, weights)?;
     if let Start::Resume(checkpoint) = start {
         learner.load_optimizer_state(checkpoint.optimizer_state()?)?;
     }

@@ -43,3 +43,23 @@ fn a_trace_has_the_operations_of_every_step() {
     let nowhere = "bench small.yaml --steps 1 --rounds 1 --trace nowhere/trace.json";
     assert_fails(dir.lstmtext(nowhere), 1, &["cannot create the file \"nowhere/trace.json\""]);
 }
+
+#[test]
+fn steps_of_language_models_are_measured() {
+    let dir = TestDir::with_data();
+    let line = "bench small.yaml --language-model --steps 3 --rounds 2 --json";
+    let bench = stdout_json(&dir.lstmtext(line).assert().success());
+    let backends = bench["backends"].as_array().unwrap();
+    assert_eq!(backends.len(), 2, "{bench}");
+    for backend in backends {
+        for number in ["step", "prepare", "tokens_per_second", "gflops"] {
+            assert!(backend[number].as_f64().unwrap() > 0.0, "{bench}");
+        }
+    }
+    let parts = backends[0]["parts"].as_array().unwrap();
+    let seconds: f64 = parts.iter().map(|part| part[1].as_f64().unwrap()).sum();
+    let step = backends[0]["step"].as_f64().unwrap();
+    assert!(seconds < 1.5 * step && seconds > 0.5 * step, "{bench}");
+    let text = dir.lstmtext("bench small.yaml --language-model --steps 3 --rounds 1").assert();
+    text.success().stdout(contains("softmax").and(contains("including preparation on the host")));
+}

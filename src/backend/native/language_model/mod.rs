@@ -26,6 +26,8 @@ mod states;
 #[cfg(test)]
 mod tests;
 
+use std::time::Instant;
+
 use rayon::prelude::*;
 
 use self::adam::Adam;
@@ -41,7 +43,7 @@ use crate::backend::language_model::{
     CarriedState, DropoutMasks, NegativeSampler, carried_states, split_state,
 };
 use crate::backend::{
-    LanguageModelBatch, LanguageModelLearner, LanguageModelSettings, LanguageModelStats,
+    LanguageModelBatch, LanguageModelLearner, LanguageModelSettings, LanguageModelStats, Times,
 };
 use crate::distributed::{Group, Worker};
 use crate::model::{LanguageModelSpec, NamedTensor};
@@ -62,6 +64,7 @@ pub struct NativeLanguageModel {
     shards: Vec<Shard>,
     row_numbers: RowNumbers,
     gradients: Gradients,
+    times: Times,
 }
 
 impl NativeLanguageModel {
@@ -96,6 +99,7 @@ impl NativeLanguageModel {
             shards: Vec::new(),
             row_numbers: RowNumbers::new(spec.vocabulary_size),
             gradients: Gradients::default(),
+            times: Times::default(),
             settings,
             model,
         };
@@ -133,27 +137,37 @@ impl NativeLanguageModel {
         group: Group,
     ) -> anyhow::Result<(Vec<f64>, bool)> {
         self.settings.check_batch(batch, self.model.directions.len())?;
+        let start = Instant::now();
         self.shard(batch);
         self.negatives.draw(step, &self.model);
         let masks = self.masks(step);
         if masks.drops_weights() {
             self.model.drop_recurrent_weights(&masks);
         }
-        let Self { model, negatives, states, shards, .. } = self;
+        self.times.add("draw", start.elapsed().as_secs_f64());
+        let Self { model, negatives, states, shards, times, .. } = self;
         let factor = 1.0 / batch.tokens() as f32;
         let (count, worker) = (shards.len(), group.collective.worker());
+        let start = Instant::now();
         let own = &mut shards[worker.part_of(count)];
         own.par_iter_mut().with_max_len(1).for_each(|shard| {
             let output_bias = model.values(model.directions[shard.direction].output_bias_index());
-            shard.look_up(model, |word| output_bias[word as usize] - negatives.log_expected(word));
-            model.layers_forward(shard, &states[shard.direction], Some(&masks));
-            model.sampled_softmax(shard, negatives, &masks, factor);
-            model.layers_backward(shard);
+            let bias = |word| output_bias[word as usize] - negatives.log_expected(word);
+            let mut times = std::mem::take(&mut shard.times);
+            times.measure("embed", || shard.look_up(model, bias));
+            let before = &states[shard.direction];
+            times.measure("forward", || model.layers_forward(shard, before, Some(&masks)));
+            times.measure("softmax", || model.sampled_softmax(shard, negatives, &masks, factor));
+            times.measure("backward", || model.layers_backward(shard));
+            shard.times = times;
         });
+        let threads = rayon::current_num_threads().min(own.len().max(1));
+        let parts = own.iter_mut().flat_map(|shard| shard.times.0.drain(..));
+        times.add_parallel(parts, threads, start.elapsed().as_secs_f64());
         let mut stop_requested = group.stop;
         if !group.collective.is_alone() {
             let shards_of = |rank| Worker { rank, ..worker }.part_of(count);
-            stop_requested = exchange(shards, shards_of, group)?;
+            stop_requested = times.measure("sum", || exchange(shards, shards_of, group))?;
         }
         let mut losses = vec![0.0; model.directions.len()];
         for shard in &*shards {
@@ -163,8 +177,10 @@ impl NativeLanguageModel {
         if losses.iter().all(|loss| loss.is_finite()) {
             shards.iter().for_each(|shard| shard.store_states(&mut states[shard.direction]));
         }
-        let row_numbers = &mut self.row_numbers;
-        model.collect_gradients(shards, negatives, &masks, row_numbers, &mut self.gradients);
+        let (row_numbers, gradients) = (&mut self.row_numbers, &mut self.gradients);
+        times.measure("merge", || {
+            model.collect_gradients(shards, negatives, &masks, row_numbers, gradients);
+        });
         Ok((losses, stop_requested))
     }
 
@@ -183,17 +199,19 @@ impl LanguageModelLearner for NativeLanguageModel {
         group: Group,
     ) -> anyhow::Result<LanguageModelStats> {
         let (losses, stop_requested) = self.compute_gradients(batch, step, group)?;
-        let gradient_norm = self.gradients.norm();
+        let gradient_norm = self.times.measure("clip", || self.gradients.norm());
         let stats = LanguageModelStats { losses, gradient_norm, stop_requested };
         if stats.is_finite() {
             let factor = match self.settings.gradient_clip {
                 Some(limit) if stats.gradient_norm > limit => (limit / stats.gradient_norm) as f32,
                 _ => 1.0,
             };
-            self.adam.step(&mut self.model.weights, &self.gradients, learning_rate, factor);
+            self.times.measure("optimizer", || {
+                self.adam.step(&mut self.model.weights, &self.gradients, learning_rate, factor);
+            });
         }
         if stats.is_finite() || self.masks(step).drops_weights() {
-            self.model.pack();
+            self.times.measure("pack", || self.model.pack());
         }
         Ok(stats)
     }
@@ -249,5 +267,9 @@ impl LanguageModelLearner for NativeLanguageModel {
             self.states[*direction].set_values(*layer, *kind, shape[1], &tensor.values);
         }
         Ok(())
+    }
+
+    fn times(&self) -> Times {
+        self.times.clone()
     }
 }

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::model::Model;
 use super::states::States;
+use crate::backend::Times;
 use crate::backend::kernel::{AlignedVec, ForwardCache, Layout};
 use crate::backend::language_model::DropoutMasks;
 use crate::backend::native::branch::CellGradient;
@@ -54,6 +55,8 @@ pub struct Shard {
     pub sums: ShardSums,
     /// Hidden and cell states of each layer after the last step, if another process has computed the shard.
     pub received_states: Vec<[AlignedVec; 2]>,
+    /// Seconds that the passes of the current step have taken, by part.
+    pub times: Times,
 }
 
 /// Dropout of the vectors of the words that are read. Both are empty without it.
