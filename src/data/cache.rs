@@ -6,6 +6,7 @@
 //! the same entry, the second discards its own. The files of an entry are verified by their hashes
 //! before use.
 
+mod files;
 mod key;
 mod locks;
 mod writer;
@@ -15,9 +16,13 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow, bail, ensure};
+use anyhow::{Context, anyhow, ensure};
 use serde::de::DeserializeOwned;
 
+use self::files::{
+    GROUPS, HASHES, LABEL_ENDS, LABELS, LINES, MANIFEST, PROBABILITIES, ROWS, TargetKind,
+    ends_file, file_names, words_file,
+};
 use self::key::{HashedFile, cache_key};
 use self::locks::{lock, remove_abandoned};
 use self::writer::CacheWriter;
@@ -37,16 +42,6 @@ use crate::text::{Ids, TokenizedTexts};
 
 /// Number of bytes of text above which `data.cache: auto` uses the cache.
 const LARGE: u64 = 256 << 20;
-
-const ROWS: &str = "rows.json";
-const LABELS: &str = "labels.u32";
-/// Ends of the label sets of the rows in [`LABELS`].
-const LABEL_ENDS: &str = "label-ends.u64";
-const PROBABILITIES: &str = "probabilities.f32";
-const LINES: &str = "lines.u64";
-const HASHES: &str = "keys.u128";
-const GROUPS: &str = "groups.u32";
-const MANIFEST: &str = "manifest.json";
 
 /// Reads and tokenizes a part of a file or directory, or loads its tokens from the cache. The tokens of an input with
 /// `tokenizer: bpe` are pieces until its subwords have been trained.
@@ -105,40 +100,6 @@ struct CacheEntry {
     has_labels: bool,
     /// True if the rows have groups, as labelled ones do with `data.split.group`.
     has_groups: bool,
-}
-
-/// Kind of the targets, on which the files of an entry depend.
-#[derive(Clone, Copy)]
-enum TargetKind {
-    Labels,
-    LabelSets,
-    Probabilities,
-}
-
-impl TargetKind {
-    const ALL: [Self; 3] = [Self::Labels, Self::LabelSets, Self::Probabilities];
-
-    /// Returns the kind of the targets of a file.
-    ///
-    /// # Errors
-    /// Returns an error if they have the probabilities of another model, which a file is read without.
-    fn of(targets: &Targets) -> anyhow::Result<Self> {
-        match targets {
-            Targets::Labels(_) => Ok(Self::Labels),
-            Targets::LabelSets(_) => Ok(Self::LabelSets),
-            Targets::Probabilities { .. } => Ok(Self::Probabilities),
-            Targets::Distilled { .. } => bail!("targets of two models cannot be cached"),
-        }
-    }
-
-    /// Names of the files with the targets.
-    fn files(self) -> &'static [&'static str] {
-        match self {
-            Self::Labels => &[LABELS],
-            Self::LabelSets => &[LABELS, LABEL_ENDS],
-            Self::Probabilities => &[PROBABILITIES],
-        }
-    }
 }
 
 /// Returns true if the tokens of a file or directory come from the cache or get into it. Errors in a
@@ -331,13 +292,14 @@ impl CacheEntry {
     ///
     /// # Errors
     /// Returns an error if it cannot be created.
-    fn create(&self) -> anyhow::Result<CacheWriter<'_>> {
+    fn create(&self) -> anyhow::Result<CacheWriter> {
         remove_abandoned(self.parent());
         loop {
             let temporary = temporary_directory(&self.directory)?;
             // Until it is locked, another process may take it for an abandoned one and remove it.
             if let Some(lock) = lock(temporary.path())? {
-                return Ok(CacheWriter { entry: self, temporary, _lock: lock });
+                let (directory, has_groups) = (self.directory.clone(), self.has_groups);
+                return Ok(CacheWriter { directory, has_groups, temporary, _lock: lock });
             }
         }
     }
@@ -345,22 +307,6 @@ impl CacheEntry {
     fn parent(&self) -> &Path {
         parent_directory(&self.directory)
     }
-}
-
-/// Returns the names of all files of an entry except the manifest, which has their hashes.
-fn file_names(kind: TargetKind, inputs: usize, has_groups: bool) -> impl Iterator<Item = String> {
-    let of_input = |input| [words_file(input), ends_file(input), tokens_file(input)];
-    let arrays = [ROWS, LINES, HASHES].into_iter().chain(kind.files().iter().copied());
-    let groups = has_groups.then(|| GROUPS.to_owned());
-    arrays.map(str::to_owned).chain(groups).chain((0..inputs).flat_map(of_input))
-}
-
-fn words_file(input: usize) -> String {
-    format!("words-{input}.json")
-}
-
-fn ends_file(input: usize) -> String {
-    format!("ends-{input}.u64")
 }
 
 /// Estimates the size of the text in a file, assuming a compression ratio of 4.

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::report::{Amount, Round};
-use super::{RunRound, Workload};
+use super::workload::{RunRound, Workload};
 use crate::backend::{Backend, Learner};
 use crate::config::{Input, Resolved};
 use crate::data::batch_plan::{BatchPlan, Bucketing};

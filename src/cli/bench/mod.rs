@@ -3,6 +3,7 @@
 mod classifier;
 mod language_model;
 mod report;
+mod workload;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -13,7 +14,8 @@ use clap::Args;
 
 use self::classifier::ClassifierSteps;
 use self::language_model::LanguageModelSteps;
-use self::report::{Amount, Bench, Report, Round, median, peak_megabytes};
+use self::report::{Bench, Report, Round, median, peak_megabytes};
+use self::workload::{RunRound, Workload};
 use super::arguments::{ComputeArgs, SetArgs};
 use super::exit::SUCCESS;
 use super::pretrain::language_model_overrides;
@@ -77,18 +79,6 @@ pub struct BenchArgs {
 
 /// Number of curves to which a training step adds a point.
 const CURVES: usize = 5;
-
-/// Trains for a round, and measures it.
-type RunRound<'a> = Box<dyn FnMut() -> anyhow::Result<Round> + 'a>;
-
-/// Steps on which all backends train.
-trait Workload {
-    /// Creates a model on a backend.
-    fn start<'a>(&'a self, backend: &'a dyn Backend) -> anyhow::Result<RunRound<'a>>;
-
-    /// Returns what a round computes.
-    fn amount(&self) -> Amount;
-}
 
 /// Runs the command.
 pub fn run(args: BenchArgs, backends: &dyn Backends) -> anyhow::Result<u8> {

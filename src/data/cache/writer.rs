@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::BufWriter;
+use std::path::PathBuf;
 
 use anyhow::Context;
 use serde::Serialize;
 use tempfile::TempDir;
 
-use super::{
-    CacheEntry, GROUPS, HASHES, LABEL_ENDS, LABELS, LINES, MANIFEST, PROBABILITIES, ROWS,
-    TargetKind, ends_file, file_names, words_file,
+use super::files::{
+    GROUPS, HASHES, LABEL_ENDS, LABELS, LINES, MANIFEST, PROBABILITIES, ROWS, TargetKind,
+    ends_file, file_names, words_file,
 };
 use crate::data::source::Source;
 use crate::data::targets::Targets;
@@ -18,8 +19,11 @@ use crate::io::files::{sha256_of, sync_directory};
 use crate::output::note;
 
 /// An incomplete entry.
-pub struct CacheWriter<'a> {
-    pub(super) entry: &'a CacheEntry,
+pub struct CacheWriter {
+    /// Directory of the complete entry.
+    pub(super) directory: PathBuf,
+    /// True if the rows have groups.
+    pub(super) has_groups: bool,
     /// Directory to which the tokens are written. It is removed if something fails or another process
     /// is faster.
     pub(super) temporary: TempDir,
@@ -27,7 +31,7 @@ pub struct CacheWriter<'a> {
     pub(super) _lock: File,
 }
 
-impl CacheWriter<'_> {
+impl CacheWriter {
     /// Writes everything except the tokens, which are already in the directory, and renames the
     /// directory.
     ///
@@ -52,7 +56,7 @@ impl CacheWriter<'_> {
         }
         self.bytes(LINES, bytemuck::cast_slice(&rows.lines))?;
         self.bytes(HASHES, bytemuck::cast_slice(hashes))?;
-        let has_groups = self.entry.has_groups;
+        let has_groups = self.has_groups;
         if has_groups {
             self.bytes(GROUPS, bytemuck::cast_slice(&rows.groups))?;
         }
@@ -69,14 +73,14 @@ impl CacheWriter<'_> {
             file_names(kind, inputs.len(), has_groups).map(hash).collect::<anyhow::Result<_>>()?;
         self.json(MANIFEST, &manifest)?;
         sync_directory(self.temporary.path())?;
-        let (path, directory) = (rows.path.display(), self.entry.directory.display());
+        let (path, directory) = (rows.path.display(), self.directory.display());
         note(format!(
             "cached the tokens of \"{path}\" for later runs in \"{directory}\" (to disable the cache, \
              set data.cache: never)"
         ));
         // Fails if another process has written the same entry in the meantime.
-        if let Err(error) = fs::rename(self.temporary.path(), &self.entry.directory)
-            && !self.entry.directory.exists()
+        if let Err(error) = fs::rename(self.temporary.path(), &self.directory)
+            && !self.directory.exists()
         {
             return Err(error).with_context(|| format!("cannot create \"{directory}\""));
         }

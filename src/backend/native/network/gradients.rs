@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 
+use super::block_passes::BlockPasses;
 use super::labelled::LabelledPasses;
 use super::{Block, Network, ShardWorkspace};
 use crate::backend::native::branch::{
@@ -59,19 +60,6 @@ impl PartialGradients {
         }
         self.postponed.clear();
     }
-}
-
-/// Passes over the blocks of a batch, which compute their gradients.
-pub(super) trait BlockPasses: Sync {
-    /// Computes the losses and gradients of a block, after [`Network::begin_shard`], and adds them to `sum`.
-    fn run(
-        &self,
-        network: &Network,
-        block: Block,
-        work: &mut ShardWorkspace,
-        sum: &mut ShardSum,
-        times: &mut Times,
-    );
 }
 
 impl Network {

@@ -1,6 +1,6 @@
 //! The passes over labelled examples, and the gradients of head and n-grams.
 
-use super::gradients::BlockPasses;
+use super::block_passes::BlockPasses;
 use super::{Block, Network, ShardWorkspace};
 use crate::backend::Times;
 use crate::backend::native::branch::Pass;

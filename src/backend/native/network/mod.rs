@@ -1,5 +1,6 @@
 //! The whole network on all threads: branches and head.
 
+mod block_passes;
 mod gradients;
 mod labelled;
 mod quantized;

@@ -6,7 +6,8 @@
 //! divergence is smallest at r = 0, where its gradient vanishes; one power iteration finds the direction:
 //! that of its gradient at a small random perturbation.
 
-use super::gradients::{BlockPasses, PartialGradients};
+use super::block_passes::BlockPasses;
+use super::gradients::PartialGradients;
 use super::{Block, Network, ShardWorkspace};
 use crate::backend::native::branch::{Mode, Pass};
 use crate::backend::native::dropout::Dropout;
