@@ -103,13 +103,35 @@ impl Predictions {
         first
     }
 
+    /// Returns predictions for examples without texts, from logits [N, C] or `[N]`: for two classes, a single logit is that
+    /// of the second one.
+    pub fn of_logits(labelling: Labelling, targets: Targets, logits: &[f64]) -> Self {
+        let of_example = logits.len() / targets.len().max(1);
+        let has_implied = of_example == 1 && labelling == Labelling::One;
+        let mut log_probabilities = Vec::new();
+        for logits in logits.chunks_exact(of_example.max(1)) {
+            let first = log_probabilities.len();
+            log_probabilities.extend(has_implied.then_some(0.0));
+            log_probabilities.extend_from_slice(logits);
+            labelling.log_probabilities(&mut log_probabilities[first..]);
+        }
+        Self {
+            classes: of_example + usize::from(has_implied),
+            log_probabilities,
+            objective: Objective::plain(labelling),
+            tokens: vec![0; targets.len()],
+            targets,
+            decision: Decision::Default,
+        }
+    }
+
     /// Chooses the scales of the model's branches with which the loss is smallest. `self` are the predictions
-    /// of the model, `ngrams` those of its n-grams alone. Returns the scales and the predictions with them.
+    /// of the model, `ngrams` those of its n-grams alone.
     ///
     /// The loss is that of the examples and of one more, which has their mean predictions and any label with
     /// the same probability: if all predictions are right, larger scales would always be better. It is convex
     /// in the scales. The search starts from scales of 1 and moves to the best neighbor until none is better.
-    pub fn choose_branch_scales(self, ngrams: &Self) -> (BranchScales, Self) {
+    pub fn choose_branch_scales(&self, ngrams: &Self) -> BranchScales {
         let loss = |scales: BranchScales| (scales, self.scaled_loss(ngrams, scales));
         let mut best = loss(BranchScales::default());
         loop {
@@ -119,13 +141,17 @@ impl Predictions {
                 _ => break,
             }
         }
-        let scales = best.0;
+        best.0
+    }
+
+    /// Returns the predictions with these scales of the model's branches. `ngrams` are those of its n-grams alone.
+    pub fn with_branch_scales(self, ngrams: &Self, scales: BranchScales) -> Self {
         if scales == BranchScales::default() {
-            return (scales, self);
+            return self;
         }
         let rows = (0..self.len()).flat_map(|example| self.scaled_row(ngrams, scales, example));
         let log_probabilities = rows.collect();
-        (scales, Self { log_probabilities, ..self })
+        Self { log_probabilities, ..self }
     }
 
     /// Returns the mean loss with these scales of the branches, of the examples and one with any label.

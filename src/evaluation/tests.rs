@@ -288,7 +288,8 @@ fn scales_follow_the_better_branch_and_stay_moderate() {
         predictions(&labels, &labels.iter().enumerate().map(row).collect::<Vec<_>>())
     };
     let choose = |both: &Predictions, ngrams: &Predictions| {
-        let (scales, chosen) = both.clone().choose_branch_scales(ngrams);
+        let scales = both.choose_branch_scales(ngrams);
+        let chosen = both.clone().with_branch_scales(ngrams, scales);
         assert!(chosen.score().loss <= both.score().loss + 0.02, "{scales:?}");
         (scales, chosen)
     };

@@ -16,7 +16,7 @@ const CHUNK: usize = 1 << 12;
 /// Returns the log-count ratio of each n-gram and logit, [V, logits] (Wang and Manning 2012): the logarithm
 /// of the smoothed share of the n-gram among all n-grams in the texts of a class, divided by its share in all
 /// other texts. A single logit is that of the second of two classes. `corpus` and `targets` are those of the
-/// training examples. With `times_idf`, rare n-grams have larger values: each is multiplied by its scaled
+/// training examples, of which `counted` are counted. With `times_idf`, rare n-grams have larger values: each is multiplied by its scaled
 /// inverse document frequency.
 ///
 /// # Errors
@@ -24,13 +24,15 @@ const CHUNK: usize = 1 << 12;
 pub fn log_count_ratios(
     corpus: &Corpus,
     targets: &Targets,
-    ngrams: usize,
-    logits: usize,
+    counted: impl ExactSizeIterator<Item = usize>,
+    [ngrams, logits]: [usize; 2],
     times_idf: bool,
 ) -> anyhow::Result<Vec<f32>> {
+    let texts = counted.len() as f64;
     let mut counts = vec![0.0_f32; ngrams * logits];
     let mut totals = vec![0.0_f32; ngrams];
-    for (example, target) in targets.iter().enumerate() {
+    for example in counted {
+        let target = targets.get(example);
         for row in corpus.ngrams(example) {
             let row = *row as usize;
             totals[row] += 1.0;
@@ -60,7 +62,6 @@ pub fn log_count_ratios(
             ((inside + smoothing) / (all - inside + smoothing)).ln()
         })
         .collect();
-    let texts = targets.len() as f64;
     let factor = |total: f64| match times_idf {
         true => IDF_FACTOR * (1.0 + ((1.0 + texts) / (1.0 + total)).ln()),
         false => 1.0,
@@ -104,12 +105,14 @@ mod tests {
     #[test]
     fn ratios_are_those_of_wang_and_manning() {
         let ratios =
-            log_count_ratios(&corpus(), &Targets::Labels(vec![1, 0, 0]), 3, 1, false).unwrap();
+            log_count_ratios(&corpus(), &Targets::Labels(vec![1, 0, 0]), 0..3, [3, 1], false)
+                .unwrap();
         // p = (2, 2, 1) of 5 for the second label, q = (2, 2, 2) of 6.
         let ratio = |p: f64, q: f64| ((p / 5.0) / (q / 6.0)).ln() as f32;
         assert_eq!(ratios, [ratio(2.0, 2.0), ratio(2.0, 2.0), ratio(1.0, 2.0)]);
         let scaled =
-            log_count_ratios(&corpus(), &Targets::Labels(vec![1, 0, 0]), 3, 1, true).unwrap();
+            log_count_ratios(&corpus(), &Targets::Labels(vec![1, 0, 0]), 0..3, [3, 1], true)
+                .unwrap();
         let idf = |texts: f32| 0.25 * (1.0 + (4.0 / (1.0 + texts)).ln());
         let expected = [ratios[0] * idf(2.0), ratios[1] * idf(2.0), ratios[2] * idf(1.0)];
         assert!(scaled.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{scaled:?}");
@@ -118,15 +121,16 @@ mod tests {
     #[test]
     fn each_of_several_labels_is_compared_with_the_others() {
         let ratios =
-            log_count_ratios(&corpus(), &Targets::Labels(vec![0, 1, 2]), 3, 3, false).unwrap();
-        let two =
-            log_count_ratios(&corpus(), &Targets::Labels(vec![0, 0, 1]), 3, 1, false).unwrap();
+            log_count_ratios(&corpus(), &Targets::Labels(vec![0, 1, 2]), 0..3, [3, 3], false)
+                .unwrap();
+        let two = log_count_ratios(&corpus(), &Targets::Labels(vec![0, 0, 1]), 0..3, [3, 1], false)
+            .unwrap();
         let third: Vec<f32> = ratios.iter().skip(2).step_by(3).copied().collect();
         assert_eq!(third, two);
         let set = Targets::Probabilities {
             classes: 3,
             probabilities: vec![1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
         };
-        assert_eq!(log_count_ratios(&corpus(), &set, 3, 3, false).unwrap(), ratios);
+        assert_eq!(log_count_ratios(&corpus(), &set, 0..3, [3, 3], false).unwrap(), ratios);
     }
 }

@@ -3,6 +3,8 @@
 
 mod inputs;
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use self::inputs::{HEAD_WEIGHT, Inputs, NgramInputs, States};
@@ -10,6 +12,8 @@ use super::lbfgs::{Limits, minimize};
 use crate::config::Labelling;
 use crate::data::prepared::PreparedData;
 use crate::data::{Dataset, Targets};
+use crate::evaluation::Predictions;
+use crate::model::branch_scales::BranchScales;
 use crate::model::{ModelSpec, NamedTensor};
 use crate::objective::{LossFunction, Objective};
 
@@ -41,6 +45,9 @@ pub struct OutputFit {
     pub head: Option<Fit>,
     /// Fit of the n-grams, if they were fitted.
     pub ngrams: Option<Fit>,
+    /// Scales of separate branches with which the loss of examples outside the fits is lowest; `None` without a
+    /// cross-validation.
+    pub branch_scales: Option<BranchScales>,
     /// Mean loss of the training examples, computed from the logits of both.
     pub train_loss: f64,
     /// Number of training examples that are predicted correctly.
@@ -66,21 +73,24 @@ pub fn fit_output(
     let (train, validation) = (examples(&data.train), examples(&data.validation));
     let mut sums =
         [vec![0.0; data.train.len() * logits], vec![0.0; data.validation.len() * logits]];
-    let mut outcome = OutputFit { head: None, ngrams: None, train_loss: 0.0, correct: 0 };
+    let mut outcome =
+        OutputFit { head: None, ngrams: None, branch_scales: None, train_loss: 0.0, correct: 0 };
     let states = States::of_sets(&spec, weights, [&data.train, &data.validation])?;
+    let mut of_head = None;
     if let Some([of_train, of_validation]) = states {
         let model =
             Linear { inputs: &of_train, examples: train, has_bias: !separates, offsets: &sums[0] };
         let on_validation =
             Linear { inputs: &of_validation, examples: validation, offsets: &sums[1], ..model };
-        let (fit, fitted) = model.fit(&on_validation);
-        let (of_weights, of_bias) = fitted.split_at(of_train.weights());
+        let fitted = model.fit(&on_validation, &[]);
+        let (of_weights, of_bias) = fitted.weights.split_at(of_train.weights());
         set(weights, HEAD_WEIGHT, of_weights);
         if !separates {
             set(weights, BIAS, of_bias);
         }
-        let logits = [model.logits(&fitted), on_validation.logits(&fitted)];
-        (outcome.head, sums) = (Some(fit), logits);
+        sums = [model.logits(&fitted.weights), on_validation.logits(&fitted.weights)];
+        outcome.head = Some(fitted.fit);
+        of_head = fitted.held_out;
     }
     let ngrams = with_ngrams.then(|| NgramInputs::of_set(&spec, weights, &data.train)).flatten();
     let of_validation = NgramInputs::of_set(&spec, weights, &data.validation);
@@ -92,9 +102,16 @@ pub fn fit_output(
         let model = Linear { inputs: &of_train, examples: train, has_bias, offsets: &offsets[0] };
         let on_validation =
             Linear { inputs: &of_validation, examples: validation, offsets: &offsets[1], ..model };
-        let (fit, fitted) = model.fit(&on_validation);
-        let logits = model.logits(&fitted);
-        let (mut rest, of_bias) = fitted.split_at(of_train.weights());
+        let of_folds = train.folds().map(|fold| {
+            let outside: Vec<usize> =
+                (0..data.train.len()).filter(|example| Part::Outside(fold).has(*example)).collect();
+            of_train.with_values_of(train.targets(), &outside)
+        });
+        let of_folds: Vec<NgramInputs> = of_folds.collect::<anyhow::Result<_>>()?;
+        let of_folds: Vec<&dyn Inputs> = of_folds.iter().map(|inputs| inputs as _).collect();
+        let fitted = model.fit(&on_validation, &of_folds);
+        let logits = model.logits(&fitted.weights);
+        let (mut rest, of_bias) = fitted.weights.split_at(of_train.weights());
         for (name, count) in of_train.tensors() {
             let of_tensor;
             (of_tensor, rest) = rest.split_at(count);
@@ -103,11 +120,19 @@ pub fn fit_output(
         if has_bias {
             set(weights, BIAS, of_bias);
         }
+        let held_out = of_head.zip(fitted.held_out);
+        outcome.branch_scales = held_out
+            .filter(|_| separates && data.resolved.config.scales_branches())
+            .map(|(of_head, of_ngrams)| train.branch_scales(&of_head, &of_ngrams));
         match separates {
-            true => sums[0].iter_mut().zip(logits).for_each(|(sum, logit)| *sum += logit),
+            true => {
+                let BranchScales { lstm, ngrams } = outcome.branch_scales.unwrap_or_default();
+                let pairs = sums[0].iter_mut().zip(logits);
+                pairs.for_each(|(sum, logit)| *sum = lstm * *sum + ngrams * logit);
+            }
             false => sums[0] = logits,
         }
-        outcome.ngrams = Some(fit);
+        outcome.ngrams = Some(fitted.fit);
     }
     (outcome.train_loss, outcome.correct) = train.score(&sums[0]);
     Ok(outcome)
@@ -134,6 +159,22 @@ struct Examples<'a> {
 impl Examples<'_> {
     fn targets(&self) -> &Targets {
         &self.set.targets
+    }
+
+    /// Returns the folds of the cross-validation; none if there is no cross-validation.
+    fn folds(&self) -> Range<usize> {
+        let cross_validates = (2 * FOLDS..CROSS_VALIDATED).contains(&self.set.len());
+        if cross_validates { 0..FOLDS } else { 0..0 }
+    }
+
+    /// Returns the scales of the branches that suit their logits [N, logits] best.
+    fn branch_scales(&self, of_head: &[f64], of_ngrams: &[f64]) -> BranchScales {
+        let predictions = |logits: &[f64]| {
+            Predictions::of_logits(self.objective.labelling(), self.targets().clone(), logits)
+        };
+        let both: Vec<f64> =
+            of_head.iter().zip(of_ngrams).map(|(head, ngrams)| head + ngrams).collect();
+        predictions(&both).choose_branch_scales(&predictions(of_ngrams))
     }
 
     /// Returns the loss of an example, not divided by its weight, and whether it is correct. Replaces its logits by the
@@ -176,6 +217,23 @@ struct Linear<'a> {
     offsets: &'a [f64],
 }
 
+/// A fit to some of the examples.
+struct FoldFit<'a> {
+    part: Part,
+    model: Linear<'a>,
+    /// Sum of the weights of the examples.
+    total: f64,
+    weights: Vec<f64>,
+}
+
+/// A model that has been fitted to all examples.
+struct Fitted {
+    fit: Fit,
+    weights: Vec<f64>,
+    /// Logits of each example that the fit without its fold gives, [N, logits]; `None` without a cross-validation.
+    held_out: Option<Vec<f64>>,
+}
+
 /// Examples of a fit: all, those outside a fold of the cross-validation, or those in it.
 #[derive(Clone, Copy)]
 enum Part {
@@ -195,27 +253,36 @@ impl Part {
 }
 
 impl Linear<'_> {
-    /// Fits the model with the penalty that generalizes best. Returns its weights.
-    fn fit(&self, validation: &Linear) -> (Fit, Vec<f64>) {
+    /// Fits the model with the penalty that generalizes best. `of_folds` are the inputs of fits without the examples of
+    /// each fold; none if they are the same.
+    fn fit(&self, validation: &Linear, of_folds: &[&dyn Inputs]) -> Fitted {
         let zeros = || vec![0.0; self.inputs.weights() + self.examples.logits];
-        let cross_validates = (2 * FOLDS..CROSS_VALIDATED).contains(&self.examples.set.len());
-        let folds = if cross_validates { 0..FOLDS } else { 0..0 };
-        let all = std::iter::once(Part::All);
-        let parts = all.chain(folds.map(Part::Outside));
+        let parts = std::iter::once(Part::All).chain(self.examples.folds().map(Part::Outside));
         // The weights of each fit. Each starts from those with a stronger penalty.
-        let mut fits: Vec<(Part, f64, Vec<f64>)> =
-            parts.map(|part| (part, self.total(part), zeros())).collect();
-        let mut best: Option<(f64, Fit, Vec<f64>)> = None;
+        let mut fits: Vec<FoldFit> = parts
+            .map(|part| FoldFit {
+                part,
+                model: match part {
+                    Part::Outside(fold) if !of_folds.is_empty() => {
+                        Linear { inputs: of_folds[fold], ..*self }
+                    }
+                    _ => *self,
+                },
+                total: self.total(part),
+                weights: zeros(),
+            })
+            .collect();
+        let mut best: Option<(f64, Fit, Vec<Vec<f64>>)> = None;
         for strength in STRENGTHS {
             let (mut validation_loss, mut held_out) = (f64::NAN, [0.0, 0.0]);
-            for (part, total, weights) in &mut fits {
+            for FoldFit { part, model, total, weights } in &mut fits {
                 *weights = minimize(std::mem::take(weights), LIMITS, |weights| {
-                    self.penalized_loss(weights, strength, *part, *total)
+                    model.penalized_loss(weights, strength, *part, *total)
                 });
                 let of_part = match *part {
                     Part::Outside(fold) => {
                         let part = Part::Inside(fold);
-                        [self.loss_sum(weights, part, None), self.total(part)]
+                        [model.loss_sum(weights, part, None), self.total(part)]
                     }
                     Part::All | Part::Inside(_) => {
                         let sum = validation.loss_sum(weights, Part::All, None);
@@ -228,12 +295,31 @@ impl Linear<'_> {
             }
             let loss = held_out[0] / held_out[1];
             if best.as_ref().is_none_or(|(lowest, ..)| loss < *lowest) {
-                best = Some((loss, Fit { strength, validation_loss }, fits[0].2.clone()));
+                let weights = fits.iter().map(|fit| fit.weights.clone()).collect();
+                best = Some((loss, Fit { strength, validation_loss }, weights));
             }
         }
-        let none = || (f64::NAN, Fit { strength: f64::NAN, validation_loss: f64::NAN }, zeros());
-        let (_, fit, weights) = best.unwrap_or_else(none);
-        (fit, weights)
+        let none = || {
+            let fit = Fit { strength: f64::NAN, validation_loss: f64::NAN };
+            (f64::NAN, fit, vec![zeros(); fits.len()])
+        };
+        let (_, fit, mut weights) = best.unwrap_or_else(none);
+        let held_out = (fits.len() > 1).then(|| self.held_out_logits(&fits[1..], &weights[1..]));
+        Fitted { fit, weights: weights.swap_remove(0), held_out }
+    }
+
+    /// Returns the logits [N, logits] of each example that the fit without its fold gives.
+    fn held_out_logits(&self, fits: &[FoldFit], weights: &[Vec<f64>]) -> Vec<f64> {
+        let (examples, count) = (self.examples.set.len(), self.examples.logits);
+        let mut held_out = vec![0.0; examples * count];
+        for (fold, (fit, weights)) in fits.iter().zip(weights).enumerate() {
+            let logits = fit.model.logits(weights);
+            for example in (0..examples).filter(|example| Part::Inside(fold).has(*example)) {
+                let range = example * count..(example + 1) * count;
+                held_out[range.clone()].copy_from_slice(&logits[range]);
+            }
+        }
+        held_out
     }
 
     /// Returns the sum of the weights of some examples, by which the sum of their losses is divided.

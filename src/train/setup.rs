@@ -118,7 +118,8 @@ pub fn starting_weights(data: &PreparedData) -> anyhow::Result<Vec<NamedTensor>>
     for (input, corpus) in inputs.iter().zip(&data.train.inputs) {
         replace(parameters::ngram_value_name(input), &|shape| {
             let times_idf = input.ngrams.weighting == NgramWeighting::NaiveBayesIdf;
-            log_count_ratios(corpus, &data.train.targets, shape[0], shape[1], times_idf)
+            let (targets, shape) = (&data.train.targets, [shape[0], shape[1]]);
+            log_count_ratios(corpus, targets, 0..targets.len(), shape, times_idf)
         })?;
     }
     Ok(weights)
@@ -237,10 +238,10 @@ fn frozen_model(
     }
     let start = learner.weights();
     let mut fitted = start.clone();
-    let OutputFit { train_loss, correct, .. } = fit(data, &mut fitted, true)?;
+    let OutputFit { train_loss, correct, branch_scales, .. } = fit(data, &mut fitted, true)?;
     learner.load_weights(fitted)?;
     let next_weights = (finetune == Finetune::Auto).then_some(start);
-    Ok(Some(FrozenModel { train_loss, correct, next_weights }))
+    Ok(Some(FrozenModel { train_loss, correct, branch_scales, next_weights }))
 }
 
 /// Loads the state of the run that resumes; `None` if a run begins.

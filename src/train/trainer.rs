@@ -25,6 +25,7 @@ use crate::data::batch_plan::{BatchPlan, Bucketing};
 use crate::data::prepared::PreparedData;
 use crate::distributed::{Collective, Group, SingleProcess};
 use crate::model::NamedTensor;
+use crate::model::branch_scales::BranchScales;
 use crate::objective::Objective;
 use crate::run::progress::{ModelSource, Progress};
 use crate::run::summary::{CheckpointKind, RunSummary};
@@ -70,6 +71,8 @@ pub struct FrozenModel {
     pub train_loss: f64,
     /// Number of training examples that it predicts correctly.
     pub correct: u64,
+    /// Scales of its branches; `None` if the validation chooses them.
+    pub branch_scales: Option<BranchScales>,
     /// Weights with which the training of all layers begins; `None` if there is none.
     pub next_weights: Option<Vec<NamedTensor>>,
 }

@@ -1,11 +1,14 @@
 //! Inputs of the output layers: pooled states, and n-grams. Losses don't belong here.
 
+use std::sync::Arc;
+
 use rayon::prelude::*;
 
 use crate::backend::native::NativeInference;
-use crate::config::TrainConfig;
-use crate::data::Dataset;
+use crate::config::{NgramWeighting, TrainConfig};
 use crate::data::batch_plan::{BatchLimit, Bucketing};
+use crate::data::{Dataset, Targets};
+use crate::model::naive_bayes::log_count_ratios;
 use crate::model::parameters::{ngram_value_name, ngram_weight_name};
 use crate::model::{ModelSpec, NamedTensor};
 use crate::text::Corpus;
@@ -131,10 +134,12 @@ struct NgramInput<'a> {
     logits: usize,
     /// Value of each n-gram for each logit, [n-grams, logits]; `None` if all are 1.
     values: Option<Vec<f32>>,
+    /// Values are multiplied by inverse document frequencies.
+    times_idf: bool,
     /// Ends of the lists of examples of each n-gram.
-    ends: Vec<usize>,
+    ends: Arc<[usize]>,
     /// Examples of one n-gram after the other.
-    examples: Vec<u32>,
+    examples: Arc<[u32]>,
 }
 
 impl<'a> NgramInputs<'a> {
@@ -149,10 +154,35 @@ impl<'a> NgramInputs<'a> {
                 let values = tensor(ngram_value_name(input)).map(|tensor| tensor.values.clone());
                 let (ends, examples) = postings(corpus, ngrams);
                 let name = weight.name.clone();
-                Some(NgramInput { name, corpus, ngrams, logits, values, ends, examples })
+                let times_idf = input.ngrams.weighting == NgramWeighting::NaiveBayesIdf;
+                let (ends, examples) = (ends.into(), examples.into());
+                Some(NgramInput { name, corpus, ngrams, logits, values, times_idf, ends, examples })
             })
             .collect();
         (!inputs.is_empty()).then_some(Self(inputs))
+    }
+
+    /// Returns the same n-grams with the values that only the examples `counted` give them: values tell of the labels
+    /// of all examples. Values that these targets have not given stay.
+    ///
+    /// # Errors
+    /// Returns an error if a process is lost that has some of the texts.
+    pub fn with_values_of(&self, targets: &Targets, counted: &[usize]) -> anyhow::Result<Self> {
+        let with_values = |input: &NgramInput<'a>| {
+            let shape = [input.ngrams, input.logits];
+            let values_of = |counted: &mut dyn ExactSizeIterator<Item = usize>| {
+                log_count_ratios(input.corpus, targets, counted, shape, input.times_idf).map(Some)
+            };
+            let is_from_targets =
+                input.values.is_some() && input.values == values_of(&mut (0..targets.len()))?;
+            let values = match is_from_targets {
+                true => values_of(&mut counted.iter().copied())?,
+                false => input.values.clone(),
+            };
+            let (ends, examples) = (input.ends.clone(), input.examples.clone());
+            anyhow::Ok(NgramInput { name: input.name.clone(), values, ends, examples, ..*input })
+        };
+        self.0.iter().map(with_values).collect::<anyhow::Result<_>>().map(Self)
     }
 
     /// Names of the tensors of weights, with their number of weights.

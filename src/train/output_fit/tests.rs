@@ -1,6 +1,7 @@
 use super::*;
 use crate::config::PadSide;
 use crate::config::parse_plain;
+use crate::model::naive_bayes::log_count_ratios;
 use crate::random::normal;
 use crate::text::{Corpus, Ids};
 
@@ -106,8 +107,57 @@ fn the_strength_is_that_with_the_lowest_loss_of_examples_outside_the_fit() {
         offsets: &zeros[..3],
         ..model
     };
-    let (fit, fitted) = model.fit(&on_validation);
+    let Fitted { fit, weights, held_out } = model.fit(&on_validation, &[]);
     assert_eq!(fit.strength, STRENGTHS[0]);
-    let loss = on_validation.loss_sum(&fitted, Part::All, None) / 3.0;
+    let loss = on_validation.loss_sum(&weights, Part::All, None) / 3.0;
     assert!((fit.validation_loss - loss).abs() < 1e-12);
+    // Features of noise tell nothing about examples that the fit has not seen.
+    let (held_out, logits) = (held_out.unwrap(), model.logits(&weights));
+    let loss = |logits: &[f64]| model.examples.score(logits).0;
+    assert!(loss(&logits) < loss(&held_out), "{} {}", loss(&logits), loss(&held_out));
+}
+
+/// With labels that no n-gram tells of, values of naive Bayes still separate the examples that they come from.
+#[test]
+fn values_of_ngrams_come_from_other_folds() {
+    let config =
+        parse_plain("data: {train: x}\nmodel: {lstm: null, ngrams: {sizes: [1]}}\n").config;
+    let spec = ModelSpec {
+        config: &config,
+        vocabulary_sizes: vec![5],
+        ngram_counts: vec![400],
+        classes: 2,
+    };
+    let labels: Vec<u32> = (0..100).map(|example| u32::from(normal(7, example) > 0.0)).collect();
+    let mut corpus = Corpus::from_texts(PadSide::Back, 9, labels.iter().map(|_| &[4][..]));
+    // Each n-gram is in about five texts, which determine its value.
+    let ngrams_of = |text: u64| {
+        (0..400).filter(move |row| normal(11, text * 400 + u64::from(*row)) > 1.65).collect()
+    };
+    let texts: Vec<Vec<u32>> = (0..100).map(ngrams_of).collect();
+    let lengths: Vec<usize> = texts.iter().map(Vec::len).collect();
+    corpus.set_ngrams(Ids::Memory(texts.concat()), &lengths);
+    let set = Dataset { inputs: vec![corpus], targets: Targets::Labels(labels) };
+    let values = log_count_ratios(&set.inputs[0], &set.targets, 0..100, [400, 1], false).unwrap();
+    let weights = [
+        tensor("ngrams.weight", [400, 1], |_| 0.0),
+        tensor("ngrams.value", [400, 1], |index| f64::from(values[index as usize])),
+    ];
+    let objective = Objective::plain(Labelling::One);
+    let examples = Examples { set: &set, objective: &objective, logits: 1 };
+    let ngrams = NgramInputs::of_set(&spec, &weights, &set).unwrap();
+    let of_fold = |fold| {
+        let outside: Vec<usize> = (0..100).filter(|it| Part::Outside(fold).has(*it)).collect();
+        ngrams.with_values_of(&set.targets, &outside).unwrap()
+    };
+    let of_folds: Vec<NgramInputs> = examples.folds().map(of_fold).collect();
+    let of_folds: Vec<&dyn Inputs> = of_folds.iter().map(|inputs| inputs as _).collect();
+    let zeros = vec![0.0; 100];
+    let model = Linear { inputs: &ngrams, examples, has_bias: true, offsets: &zeros };
+    let accuracy = |of_folds: &[&dyn Inputs]| {
+        let held_out = model.fit(&model, of_folds).held_out.unwrap();
+        examples.score(&held_out).1
+    };
+    assert!(accuracy(&[]) > 90, "{}", accuracy(&[]));
+    assert!((30..70).contains(&accuracy(&of_folds)), "{}", accuracy(&of_folds));
 }

@@ -17,9 +17,9 @@ use crate::train::observers::Validation;
 impl Trainer<'_> {
     /// Validates a frozen model, which the best validation of the training is compared with.
     pub(super) fn validate_frozen(&mut self, frozen: FrozenModel) -> anyhow::Result<()> {
-        let FrozenModel { train_loss, correct, next_weights } = frozen;
+        let FrozenModel { train_loss, correct, branch_scales, next_weights } = frozen;
         self.progress.meter.add(train_loss, correct, self.data.train.len() as u64);
-        self.validate()?;
+        self.validate_with(branch_scales)?;
         self.learner.use_raw_weights();
         next_weights.map_or(Ok(()), |weights| self.learner.load_weights(weights))
     }
@@ -36,9 +36,14 @@ impl Trainer<'_> {
 
     /// Scores the validation examples, and saves the checkpoint `best/` if no earlier score was better.
     pub(super) fn validate(&mut self) -> anyhow::Result<()> {
+        self.validate_with(None)
+    }
+
+    /// Validates with these scales of the branches; `None`: those that suit the validation examples best.
+    fn validate_with(&mut self, branch_scales: Option<BranchScales>) -> anyhow::Result<()> {
         let learning_rate = self.schedule.last_rate(&self.progress);
         self.drain_metrics()?;
-        let (branch_scales, predictions) = self.predict_validation()?;
+        let (branch_scales, predictions) = self.predict_validation(branch_scales)?;
         // Another processor may round a logarithm differently, and then stop at another epoch.
         let decided = (branch_scales, self.score(&predictions));
         let (branch_scales, score) = self.decision_of_first(decided)?;
@@ -115,8 +120,11 @@ impl Trainer<'_> {
         )
     }
 
-    /// Computes predictions for the validation examples with the scales of the branches that suit them best.
-    fn predict_validation(&mut self) -> anyhow::Result<(Option<BranchScales>, Predictions)> {
+    /// Computes predictions for the validation examples with these scales of the branches, or those that suit them best.
+    fn predict_validation(
+        &mut self,
+        branch_scales: Option<BranchScales>,
+    ) -> anyhow::Result<(Option<BranchScales>, Predictions)> {
         let data = &self.data.validation;
         let predictions = self.predict(data)?;
         if !self.config().scales_branches() {
@@ -126,8 +134,8 @@ impl Trainer<'_> {
             (BatchLimit::for_evaluation(self.config), self.objective.labelling());
         let ngrams =
             Predictions::of_ngrams(&*self.learner, labelling, data, limit, self.collective)?;
-        let (scales, predictions) = predictions.choose_branch_scales(&ngrams);
-        Ok((Some(scales), predictions))
+        let scales = branch_scales.unwrap_or_else(|| predictions.choose_branch_scales(&ngrams));
+        Ok((Some(scales), predictions.with_branch_scales(&ngrams, scales)))
     }
 
     /// Multiplies the weights in use by these scales of the branches.
