@@ -168,11 +168,11 @@ impl Processes {
     }
 
     /// Does work in the process of rank 0 that may take longer than the others wait for a process that does not
-    /// respond: the work calls its argument now and then. All processes get its error.
+    /// respond: the work calls its argument, the heartbeat, more often than that. All processes get its error.
     ///
     /// # Errors
     /// Returns the error of the work, or one if a process is lost.
-    pub fn on_first_for_long<T>(
+    pub fn on_first_with_heartbeat<T>(
         &self,
         work: impl FnOnce(&dyn Fn() -> anyhow::Result<()>) -> anyhow::Result<T>,
     ) -> anyhow::Result<Option<T>> {
@@ -180,12 +180,12 @@ impl Processes {
             while self.collective.broadcast_flag(false)? {}
             return self.collective.agree(Ok(None));
         }
-        let reported = Cell::new(Instant::now());
+        let last = Cell::new(Instant::now());
         let result = work(&|| {
-            if reported.get().elapsed() < HEARTBEAT {
+            if last.get().elapsed() < HEARTBEAT {
                 return Ok(());
             }
-            reported.set(Instant::now());
+            last.set(Instant::now());
             self.collective.broadcast_flag(true).map(drop)
         });
         self.collective.broadcast_flag(false)?;

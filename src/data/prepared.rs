@@ -183,7 +183,7 @@ impl PreparedData {
                 words => format!("; skipped {words} words of the file that are not valid UTF-8"),
             };
             let ngrams = match lacks_subwords(input) {
-                true => "; the file comes without vectors of character n-grams, which start at 0",
+                true => "; the file has no vectors of character n-grams; they start at 0",
                 false => "",
             };
             let message = format!(

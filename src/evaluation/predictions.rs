@@ -103,8 +103,8 @@ impl Predictions {
         first
     }
 
-    /// Returns predictions for examples without texts, from logits [N, C] or `[N]`: for two classes, a single logit is that
-    /// of the second one.
+    /// Returns predictions for examples without texts, from logits [N, C] or `[N]`: for two classes, a single logit
+    /// is that of the second one.
     pub fn of_logits(labelling: Labelling, targets: Targets, logits: &[f64]) -> Self {
         let of_example = logits.len() / targets.len().max(1);
         let has_implied = of_example == 1 && labelling == Labelling::One;

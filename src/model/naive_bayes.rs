@@ -16,8 +16,8 @@ const CHUNK: usize = 1 << 12;
 /// Returns the log-count ratio of each n-gram and logit, [V, logits] (Wang and Manning 2012): the logarithm
 /// of the smoothed share of the n-gram among all n-grams in the texts of a class, divided by its share in all
 /// other texts. A single logit is that of the second of two classes. `corpus` and `targets` are those of the
-/// training examples, of which `counted` are counted. With `times_idf`, rare n-grams have larger values: each is multiplied by its scaled
-/// inverse document frequency.
+/// training examples; only the examples `counted` contribute. With `times_idf`, rare n-grams have larger
+/// values: each is multiplied by its scaled inverse document frequency.
 ///
 /// # Errors
 /// Returns an error if a process is lost that has some of the texts.

@@ -56,7 +56,8 @@ pub struct OutputFit {
 
 /// Fits the head, and with `with_ngrams` also the weights of n-grams, to the training examples, each with a penalty
 /// that generalizes best, and puts them into `weights`. Separate branches are fitted independently of each other (see
-/// `train.separate_branches`); otherwise n-grams are fitted to what the LSTMs leave.
+/// `train.separate_branches`); otherwise n-grams are fitted to what the
+/// LSTMs leave, which also their cross-validation takes from the head that is fitted to all examples.
 ///
 /// # Errors
 /// Returns an error if the weights do not fit the model.

@@ -85,7 +85,7 @@ fn vectors_bring_their_character_ngrams() {
     assert!(dir.path("words.subwords-2-4.npy").exists());
     let train =
         format!("small.yaml --set model.embedding.vectors=words.npy --set train.epochs=1 {set}");
-    let without = "the file comes without vectors of character n-grams, which start at 0";
+    let without = "the file has no vectors of character n-grams; they start at 0";
     let printed = stderr(&dir.train(&format!("{train} --out run")));
     assert!(!printed.contains(without), "{printed}");
     let fault = "words.subwords-2-4.npy\" has 500 buckets, but embedding.subwords.buckets is 7";

@@ -60,7 +60,7 @@ impl LanguageModelSteps {
 impl Workload for LanguageModelSteps {
     fn start<'a>(&'a self, backend: &'a dyn Backend) -> anyhow::Result<RunRound<'a>> {
         let config = &self.resolved.config;
-        let mut learner = language_model::new_learner(backend, config, &self.texts)?;
+        let mut learner = language_model::new_learner(backend, config, &self.texts, self.rows)?;
         let stream = TokenStream::shuffled(&self.texts.train, config.train.seed, 0);
         Ok(Box::new(move || self.round(&stream, &mut *learner)))
     }

@@ -39,16 +39,15 @@ Trains on the data of the configuration and saves nothing. On the CPU with backe
 alternate if libtorch is installed, so that other load on the machine affects both alike. All figures \
 are medians over the rounds. Other load slows down libtorch more than the native backend.
 
-padding: the LSTM over the padding that all texts share. embed: input products of each distinct token and \
-their gradients. forward, backward: the LSTM over the texts. head: pooled states to loss. adversarial: the \
-pass over perturbed word vectors. unlabelled: the passes of the \
-terms that need no labels. wait: time in which threads have no shard to compute. merge: sum of the \
-gradients of all shards. clip: norm of the gradient. optimizer: weight updates. pack: weights to the layout \
-of the kernel. \
-GFLOP/s nominal counts three products of every token with every weight of the LSTM; the kernel avoids some \
-of them. Language models: draw: random words and dropped weights. softmax: projection and loss. A token that both \
-directions read counts once, its operations twice. On CUDA, a step includes preparing its batch; a trace contains every operation and kernel \
-(ui.perfetto.dev displays it).";
+padding: the LSTM over the padding that all texts share. embed: input products of each distinct token \
+and their gradients. forward, backward: the LSTM over the texts. head: pooled states to loss. \
+adversarial: the pass over perturbed word vectors. unlabelled: the passes of the terms that need no \
+labels. wait: time in which threads have no shard to compute. merge: sum of the gradients of all shards. \
+clip: norm of the gradient. optimizer: weight updates. pack: weights to the layout of the kernel. \
+GFLOP/s nominal counts three products of every token with every weight of the LSTM; the kernel avoids \
+some of them. Language models: draw: negative words and dropout masks. softmax: projection and loss. A \
+token that both directions read counts once, its operations twice. On CUDA, a step includes preparing \
+its batch; a trace contains every operation and kernel (ui.perfetto.dev displays it).";
 
 /// Measure the time of the parts of a training step
 #[derive(Debug, Args)]

@@ -53,14 +53,14 @@ impl StageRunner<'_> {
             [Stage::Vectors, Stage::LanguageModel].map(|stage| inputs_of(stage, resolved));
         if stages.has(Stage::Vectors) {
             let path = run.path().join(VECTORS);
-            let learned = group.on_first_for_long(|goes_on| {
-                self.learn_vectors(&resolved.config, run, &path, of_vectors, goes_on)
+            let learned = group.on_first_with_heartbeat(|heartbeat| {
+                self.learn_vectors(&resolved.config, run, &path, of_vectors, heartbeat)
             })?;
-            // Signals are small numbers; 0 is none.
-            let signal = learned.flatten().unwrap_or(0) as u8;
-            let signal = group.collective.broadcast_bytes(vec![signal])?.first().copied();
-            if let Some(signal) = signal.filter(|signal| *signal > 0) {
-                return Ok(Some(i32::from(signal)));
+            // Rank 0 alone has learned. 0 is no signal.
+            let signal = learned.flatten().unwrap_or(0);
+            let signal = group.collective.gather_number(signal as u64)?[0];
+            if signal != 0 {
+                return Ok(Some(signal as i32));
             }
             *resolved = with_path(resolved, "model.embedding.vectors", &path)?;
         }
@@ -89,7 +89,7 @@ impl StageRunner<'_> {
         run: &RunDirectory,
         path: &Path,
         inputs: Vec<String>,
-        goes_on: &dyn Fn() -> anyhow::Result<()>,
+        heartbeat: &dyn Fn() -> anyhow::Result<()>,
     ) -> anyhow::Result<Option<i32>> {
         let mut recorded = StageInputs::read(run.path())?;
         let is_changed = has_changed(&recorded, Stage::Vectors, &inputs);
@@ -98,7 +98,7 @@ impl StageRunner<'_> {
             return Ok(None);
         }
         message("stage vectors:");
-        let signal = learn_to_file(config, path, self.interrupt, goes_on)?;
+        let signal = learn_to_file(config, path, self.interrupt, heartbeat)?;
         if signal.is_none() {
             recorded.record(run.path(), Stage::Vectors, inputs)?;
         }

@@ -89,19 +89,19 @@ pub fn run(args: VectorsArgs) -> anyhow::Result<u8> {
     Ok(SUCCESS)
 }
 
-/// Learns the vectors of a stage of `lstmtext train`, and calls `goes_on` now and then. Returns the signal if one
+/// Learns the vectors of a stage of `lstmtext train`, and calls `heartbeat` at least every second while it learns. Returns the signal if one
 /// interrupted it.
 ///
 /// # Errors
-/// Returns an error if the texts cannot be read, the file cannot be written, or `goes_on` fails.
+/// Returns an error if the texts cannot be read, the file cannot be written, or `heartbeat` fails.
 pub fn learn_to_file(
     config: &Config,
     path: &Path,
     interrupt: &Interrupt,
-    goes_on: &dyn Fn() -> anyhow::Result<()>,
+    heartbeat: &dyn Fn() -> anyhow::Result<()>,
 ) -> anyhow::Result<Option<i32>> {
     let file = VectorsFile::new(path, Some(&config.inputs[0].embedding.subwords))?;
-    learn(config, &read_texts(config)?, &file, path, interrupt, goes_on)
+    learn(config, &read_texts(config)?, &file, path, interrupt, heartbeat)
 }
 
 fn read_texts(config: &Config) -> anyhow::Result<PretrainingTexts> {
@@ -117,7 +117,7 @@ fn learn(
     file: &VectorsFile,
     path: &Path,
     interrupt: &Interrupt,
-    goes_on: &dyn Fn() -> anyhow::Result<()>,
+    heartbeat: &dyn Fn() -> anyhow::Result<()>,
 ) -> anyhow::Result<Option<i32>> {
     let (settings, size) = (&config.pretrain.vectors, config.inputs[0].embedding.size);
     let subwords = &config.inputs[0].embedding.subwords;
@@ -132,17 +132,19 @@ fn learn(
         pluralize(learning.threads, "thread"),
     ));
     let mut console = Console::new(settings.epochs);
-    let (started, mut gone_on) = (Instant::now(), Ok(()));
+    let (started, mut alive) = (Instant::now(), Ok(()));
     let learned = learning.run(texts, &mut |progress| {
         console.report(progress);
-        gone_on = goes_on();
-        match gone_on.is_err() || interrupt.signal().is_some() {
+        if alive.is_ok() {
+            alive = heartbeat();
+        }
+        match alive.is_err() || interrupt.signal().is_some() {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
         }
     });
     console.finish();
-    gone_on?;
+    alive?;
     let Some(learned) = learned? else { return Ok(interrupt.signal()) };
     let elapsed = started.elapsed();
     let words = file.write(texts.encoder.vocabulary().words(), &learned)?;

@@ -109,14 +109,16 @@ pub fn rows(config: &Config, texts: &PretrainingTexts) -> anyhow::Result<Rows> {
     rows.context("there are too few texts to learn a language model from")
 }
 
-/// Creates a language model with these weights, which is to be trained on some texts divided into these rows.
-fn learner(
+/// Returns the settings of a training on some texts divided into these rows.
+///
+/// # Errors
+/// Returns an error if the model does not fit into memory.
+fn settings(
     backend: &dyn Backend,
     config: &Config,
     texts: &PretrainingTexts,
     rows: Rows,
-    weights: Vec<NamedTensor>,
-) -> anyhow::Result<Box<dyn LanguageModelLearner>> {
+) -> anyhow::Result<LanguageModelSettings> {
     let of_model = &config.pretrain.language_model;
     let settings = LanguageModelSettings {
         rows: rows.count,
@@ -128,25 +130,25 @@ fn learner(
         seed: config.train.seed,
         precision: config.precision,
     };
-    let spec = spec(config, texts);
     // The memory of another device is not known.
     if backend.kind() == BackendKind::Native {
-        check_memory(&spec, &settings, rows.steps)?;
+        check_memory(&spec(config, texts), &settings, rows.steps)?;
     }
-    backend.language_model(&spec, settings, weights)
+    Ok(settings)
 }
 
-/// Creates a language model with initial weights, which is to be trained on some texts.
+/// Creates a language model with initial weights, which is to be trained on some texts divided into these rows.
 ///
 /// # Errors
-/// Returns an error if there are too few texts, or too little memory.
+/// Returns an error if it does not fit into memory, or if the file of the word vectors cannot be used.
 pub fn new_learner(
     backend: &dyn Backend,
     config: &Config,
     texts: &PretrainingTexts,
+    rows: Rows,
 ) -> anyhow::Result<Box<dyn LanguageModelLearner>> {
-    let weights = starting_weights(config, texts)?;
-    learner(backend, config, texts, rows(config, texts)?, weights)
+    let settings = settings(backend, config, texts, rows)?;
+    backend.language_model(&spec(config, texts), settings, starting_weights(config, texts)?)
 }
 
 /// Creates the trainer of a run that begins or resumes. Changes nothing in the run directory.
@@ -164,6 +166,7 @@ pub fn create_trainer<'a>(
     let config = &full.pretrain.language_model;
     let spec = spec(full, texts);
     let rows = rows(full, texts)?;
+    let settings = settings(backend, full, texts, rows)?;
     let fingerprint = texts.fingerprint();
     let mut progress = LanguageModelProgress::default();
     if let Start::Resume(checkpoint) = start {
@@ -178,7 +181,8 @@ pub fn create_trainer<'a>(
         );
     }
     let mut weights = match start {
-        Start::New => starting_weights(full, texts)?,
+        // In all processes, because one may not find the file of the word vectors.
+        Start::New => collective.agree(starting_weights(full, texts))?,
         Start::Resume(checkpoint) => checkpoint.weights()?,
     };
     if matches!(start, Start::New) && !collective.is_alone() {
@@ -188,7 +192,7 @@ pub fn create_trainer<'a>(
     }
     let trainable = spec.parameters().into_iter().filter(|parameter| parameter.trainable);
     let parameters = trainable.map(|parameter| parameter.shape.iter().product::<usize>()).sum();
-    let mut learner = learner(backend, full, texts, rows, weights)?;
+    let mut learner = backend.language_model(&spec, settings, weights)?;
     if let Start::Resume(checkpoint) = start {
         learner.load_optimizer_state(checkpoint.optimizer_state()?)?;
     }

@@ -162,8 +162,9 @@ impl<'a> NgramInputs<'a> {
         (!inputs.is_empty()).then_some(Self(inputs))
     }
 
-    /// Returns the same n-grams with the values that only the examples `counted` give them: values tell of the labels
-    /// of all examples. Values that these targets have not given stay.
+    /// Returns the same n-grams with values of naive Bayes that come from the examples `counted` alone. Those of all
+    /// examples would tell a fit the labels of the examples that are held out. Values from elsewhere, such as a
+    /// checkpoint, stay.
     ///
     /// # Errors
     /// Returns an error if a process is lost that has some of the texts.

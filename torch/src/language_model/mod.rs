@@ -9,9 +9,9 @@
 //!    to the copy.
 //! 3. The layers run from the states after the batch before (`model`), and the sampled softmax computes the loss
 //!    (`softmax`).
-//! 4. If several processes train, each has computed some of the rows; what they found is added up (`results`).
+//! 4. If several processes train, each has computed some of the rows, and their results are summed (`results`).
 //! 5. The gradient of the sum of the losses over the directions is clipped and applied (`adam`).
-//! 6. The host reads losses and gradient norm. Unless Gloo adds, it does not wait for the device before.
+//! 6. The host reads losses and gradient norm. With Gloo, it has also waited for the device in step 4.
 
 mod adam;
 mod batch;

@@ -12,7 +12,7 @@ use lstmtext::distributed::Collective;
 pub struct StepResults {
     /// Gradient of each weight or of its rows.
     pub gradients: Vec<Tensor>,
-    /// Share of the rows in the mean loss of each direction, float [directions].
+    /// Contribution of the rows to the mean loss of each direction, float [directions].
     pub losses: Tensor,
     /// States of each direction after the batch.
     pub states: Vec<States>,
@@ -45,7 +45,8 @@ impl StepResults {
             *part = sum.view_as(part);
         }
         for (state, sum) in self.states.iter_mut().flatten().flatten().zip(&mut sums) {
-            *state = sum.view([rows as i64, -1]);
+            // A view would keep the whole buffer.
+            *state = sum.view([rows as i64, -1]).copy();
         }
         Ok(())
     }
