@@ -46,12 +46,24 @@ impl<'a> LanguageModelCompute<'a> {
     /// # Errors
     /// Returns an error if the device cannot be used, or if the backend cannot train in this precision.
     pub fn start(&self, config: &Config) -> anyhow::Result<Box<dyn Backend>> {
-        let backend = self.arguments.start(self.backends, config, true)?;
-        if backend.kind() == BackendKind::Libtorch {
-            check_precision(config.precision)?;
-        }
-        Ok(backend)
+        start_backend(self.arguments, self.backends, config)
     }
+}
+
+/// Starts the backend that trains a language model, like [`LanguageModelCompute::start`].
+///
+/// # Errors
+/// Returns an error if the device cannot be used, or if the backend cannot train in this precision.
+pub fn start_backend(
+    arguments: &ComputeArgs,
+    backends: &dyn Backends,
+    config: &Config,
+) -> anyhow::Result<Box<dyn Backend>> {
+    let backend = arguments.start(backends, config, true)?;
+    if backend.kind() == BackendKind::Libtorch {
+        check_precision(config.precision)?;
+    }
+    Ok(backend)
 }
 
 /// Describes how to resume a run.

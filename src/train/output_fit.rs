@@ -103,12 +103,7 @@ pub fn fit_output(
         let model = Linear { inputs: &of_train, examples: train, has_bias, offsets: &offsets[0] };
         let on_validation =
             Linear { inputs: &of_validation, examples: validation, offsets: &offsets[1], ..model };
-        let of_folds = train.folds().map(|fold| {
-            let outside: Vec<usize> =
-                (0..data.train.len()).filter(|example| Part::Outside(fold).has(*example)).collect();
-            of_train.with_values_of(train.targets(), &outside)
-        });
-        let of_folds: Vec<NgramInputs> = of_folds.collect::<anyhow::Result<_>>()?;
+        let of_folds = of_train.of_parts(train.targets(), &train.outside_folds())?;
         let of_folds: Vec<&dyn Inputs> = of_folds.iter().map(|inputs| inputs as _).collect();
         let fitted = model.fit(&on_validation, &of_folds);
         let logits = model.logits(&fitted.weights);
@@ -166,6 +161,15 @@ impl Examples<'_> {
     fn folds(&self) -> Range<usize> {
         let cross_validates = (2 * FOLDS..CROSS_VALIDATED).contains(&self.set.len());
         if cross_validates { 0..FOLDS } else { 0..0 }
+    }
+
+    /// Returns the examples outside each fold.
+    fn outside_folds(&self) -> Vec<Vec<usize>> {
+        let outside = |fold| {
+            let examples = 0..self.set.len();
+            examples.filter(|example| Part::Outside(fold).has(*example)).collect()
+        };
+        self.folds().map(outside).collect()
     }
 
     /// Returns the scales of the branches that suit their logits [N, logits] best.

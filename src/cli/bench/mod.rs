@@ -18,11 +18,11 @@ use self::report::{Bench, Report, Round, median, peak_megabytes};
 use self::workload::{RunRound, Workload};
 use super::arguments::{ComputeArgs, SetArgs};
 use super::exit::SUCCESS;
+use super::language_model_run::start_backend;
 use super::pretrain::language_model_overrides;
 use super::starter;
-use crate::backend::language_model::check_precision;
 use crate::backend::{Backend, Backends, Compute};
-use crate::config::{BackendKind, Config, ConfigError};
+use crate::config::{BackendKind, ConfigError};
 use crate::events::EventWriter;
 use crate::output::format::pluralize;
 use crate::output::{message, print_json, print_wrapped};
@@ -88,7 +88,7 @@ pub fn run(args: BenchArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     let resolved = starter::load(&args.config, &overrides)?;
     let config = resolved.config.clone();
     let backend = match args.language_model {
-        true => start_language_model(&args.compute, backends, &config)?,
+        true => start_backend(&args.compute, backends, &config)?,
         false => args.compute.start_training(backends, &config)?,
     };
     // With `backend: auto`, both backends are compared.
@@ -161,19 +161,6 @@ pub fn run(args: BenchArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
         false => print_wrapped(&bench.to_string())?,
     }
     Ok(SUCCESS)
-}
-
-/// Starts the backend that trains a language model.
-fn start_language_model(
-    compute: &ComputeArgs,
-    backends: &dyn Backends,
-    config: &Config,
-) -> anyhow::Result<Box<dyn Backend>> {
-    let backend = compute.start(backends, config, true)?;
-    if backend.kind() == BackendKind::Libtorch {
-        check_precision(config.precision)?;
-    }
-    Ok(backend)
 }
 
 /// A backend with a model on it, and the times of each round.

@@ -61,7 +61,7 @@ impl Round {
     }
 }
 
-/// What a round computes.
+/// Number of steps, tokens and operations of a round.
 #[derive(Clone, Copy)]
 pub struct Amount {
     pub steps: usize,

@@ -11,6 +11,6 @@ pub trait Workload {
     /// Creates a model on a backend.
     fn start<'a>(&'a self, backend: &'a dyn Backend) -> anyhow::Result<RunRound<'a>>;
 
-    /// Returns what a round computes.
+    /// Returns the number of steps, tokens and operations of a round.
     fn amount(&self) -> Amount;
 }

@@ -59,7 +59,9 @@ section! {
         /// Use of the model in train.from. full: train all layers that are not frozen. frozen: keep the embedding
         /// and the LSTMs as they are, fit the head and the n-grams to convergence, each as a logistic regression
         /// with the L2 penalty that generalizes best, and train nothing else, which suits few examples. auto: do
-        /// both, and keep the better one by train.early_stopping.metric of the validation examples.
+        /// both, and keep the better one by train.early_stopping.metric of the validation examples. With fewer than
+        /// 5,000 training examples, a cross-validation chooses the penalties, and the scales of separate branches
+        /// (train.scale_branches).
         finetune: Finetune = Finetune::Full;
         /// Fit the head to convergence before training: logistic regression on the pooled states that the
         /// model in train.from computes for the training texts, with the L2 penalty that generalizes best

@@ -1,4 +1,4 @@
-//! What the tokens of a file depend on.
+//! Keys of the entries: the contents of the files and the settings of reading and tokenization.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Metadata;

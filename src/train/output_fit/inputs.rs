@@ -162,28 +162,29 @@ impl<'a> NgramInputs<'a> {
         (!inputs.is_empty()).then_some(Self(inputs))
     }
 
-    /// Returns the same n-grams with values of naive Bayes that come from the examples `counted` alone. Those of all
-    /// examples would tell a fit the labels of the examples that are held out. Values from elsewhere, such as a
-    /// checkpoint, stay.
+    /// Returns the same n-grams for fits to each of some lists of examples, with values of naive Bayes that come from
+    /// these examples alone. Those of all examples would tell a fit the labels of the examples that are held out.
+    /// Values from elsewhere, such as a checkpoint, stay.
     ///
     /// # Errors
     /// Returns an error if a process is lost that has some of the texts.
-    pub fn with_values_of(&self, targets: &Targets, counted: &[usize]) -> anyhow::Result<Self> {
-        let with_values = |input: &NgramInput<'a>| {
-            let shape = [input.ngrams, input.logits];
-            let values_of = |counted: &mut dyn ExactSizeIterator<Item = usize>| {
+    pub fn of_parts(&self, targets: &Targets, parts: &[Vec<usize>]) -> anyhow::Result<Vec<Self>> {
+        let all: Vec<usize> = (0..targets.len()).collect();
+        let mut of_parts: Vec<Self> = parts.iter().map(|_| Self(Vec::new())).collect();
+        for input in &self.0 {
+            let ratios = |counted: &[usize]| {
+                let (shape, counted) = ([input.ngrams, input.logits], counted.iter().copied());
                 log_count_ratios(input.corpus, targets, counted, shape, input.times_idf).map(Some)
             };
-            let is_from_targets =
-                input.values.is_some() && input.values == values_of(&mut (0..targets.len()))?;
-            let values = match is_from_targets {
-                true => values_of(&mut counted.iter().copied())?,
-                false => input.values.clone(),
-            };
-            let (ends, examples) = (input.ends.clone(), input.examples.clone());
-            anyhow::Ok(NgramInput { name: input.name.clone(), values, ends, examples, ..*input })
-        };
-        self.0.iter().map(with_values).collect::<anyhow::Result<_>>().map(Self)
+            let is_from_targets = input.values.is_some() && input.values == ratios(&all)?;
+            for (of_part, counted) in of_parts.iter_mut().zip(parts) {
+                let values = if is_from_targets { ratios(counted)? } else { input.values.clone() };
+                let (ends, examples) = (input.ends.clone(), input.examples.clone());
+                let name = input.name.clone();
+                of_part.0.push(NgramInput { name, values, ends, examples, ..*input });
+            }
+        }
+        Ok(of_parts)
     }
 
     /// Names of the tensors of weights, with their number of weights.

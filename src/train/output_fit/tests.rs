@@ -149,11 +149,7 @@ fn values_of_ngrams_come_from_other_folds() {
     let objective = Objective::plain(Labelling::One);
     let examples = Examples { set: &set, objective: &objective, logits: 1 };
     let ngrams = NgramInputs::of_set(&spec, &weights, &set).unwrap();
-    let of_fold = |fold| {
-        let outside: Vec<usize> = (0..100).filter(|it| Part::Outside(fold).has(*it)).collect();
-        ngrams.with_values_of(&set.targets, &outside).unwrap()
-    };
-    let of_folds: Vec<NgramInputs> = examples.folds().map(of_fold).collect();
+    let of_folds = ngrams.of_parts(&set.targets, &examples.outside_folds()).unwrap();
     let of_folds: Vec<&dyn Inputs> = of_folds.iter().map(|inputs| inputs as _).collect();
     let zeros = vec![0.0; 100];
     let model = Linear { inputs: &ngrams, examples, has_bias: true, offsets: &zeros };

@@ -1,4 +1,4 @@
-//! What a step computes from the rows of a process, and its sum over all processes.
+//! Gradients, losses and states of a step, and their sums over all processes.
 
 use std::ops::Range;
 
