@@ -21,7 +21,7 @@
 //! | head | logits `[B]` for a sigmoid over two classes, [B, C] for a softmax or a sigmoid for each label | [`backend`] |
 //! | n-grams | rows of the n-grams of each text → logits, added to those of the head | [`text`], [`backend`] |
 //! | objective | loss, its gradient, and what metrics count | [`objective`] |
-//! | step | gradients → sum over processes → clip → update → average | [`backend`], [`train`] |
+//! | step | gradients → sum over processes → joint language model → clip → update → average | [`backend`], [`train`] |
 //! | validation | early stopping, checkpoint | [`train`], [`run`] |
 //! | before | word vectors and language models from texts without labels | [`pretrain`] |
 //! | use | evaluate, predict, explain, serve, export | [`evaluation`], [`prediction`], [`explanation`], [`serve`], [`interchange`] |
@@ -43,8 +43,8 @@
 //! - [`backend`], [`run`]
 //! - [`evaluation`], [`interchange`], [`plot`], [`prediction`], [`tables`]
 //! - [`explanation`], [`fetch`], [`sweep`], [`tensorboard`]
-//! - [`serve`], [`train`]
-//! - [`pretrain`]
+//! - [`pretrain`], [`serve`]
+//! - [`train`]
 //! - [`cli`]
 
 #![warn(missing_docs)]

@@ -2,8 +2,8 @@
 
 The step: a forward language model, tied embedding, LSTM, projection, sampled softmax over shared negatives,
 clipping and Adam, on the texts of FILE (plain text, one per line). PyTorch computes it in its best form: denormals
-flushed, fused Adam, in fp32 and in bf16 (autocast). Both alternate; the table has the medians of all rounds, and the
-ratio within a round. Run it with the Python of requirements-torch.txt:
+flushed, fused Adam. Both compute in fp32 and in bf16 (PyTorch with autocast), and alternate; the table has the medians of
+all rounds, and the ratio to lstmtext in the same precision within a round. Run it with the Python of requirements-torch.txt:
 
     .venv/torch/bin/python benchmarks/peers/language_model.py texts.txt --lstmtext target/release/lstmtext
 """
@@ -107,8 +107,9 @@ def measure_worker(precision: str) -> float:
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-def measure_lstmtext(arguments: argparse.Namespace) -> float:
+def measure_lstmtext(arguments: argparse.Namespace, precision: str) -> float:
     settings = {
+        "precision": precision,
         "text.vocabulary_size": arguments.vocabulary,
         "model.embedding.size": arguments.embedding,
         "model.lstm.units": arguments.units,
@@ -142,8 +143,9 @@ def main() -> None:
     rounds = []
     for number in range(arguments.rounds):
         rates = {
-            "lstmtext": measure_lstmtext(arguments),
+            "lstmtext fp32": measure_lstmtext(arguments, "fp32"),
             "PyTorch fp32": measure_worker("fp32"),
+            "lstmtext bf16": measure_lstmtext(arguments, "bf16"),
             "PyTorch bf16": measure_worker("bf16"),
         }
         rounds.append(rates)
@@ -152,7 +154,8 @@ def main() -> None:
     print("| program | tokens/s | lstmtext is faster by |\n|---|---|---|")
     for name in rounds[0]:
         rate = statistics.median(rates[name] for rates in rounds)
-        ratios = sorted(rates["lstmtext"] / rates[name] for rates in rounds)
+        same = "lstmtext " + name.split()[-1]
+        ratios = sorted(rates[same] / rates[name] for rates in rounds)
         middle = statistics.median(ratios)
         print(f"| {name} | {rate:,.0f} | {middle:.2f} ({ratios[0]:.2f}–{ratios[-1]:.2f}) |")
 

@@ -111,8 +111,8 @@ impl Averaging {
             let name = format!("{PREFIX}{}", tensor.name);
             NamedTensor { name, ..tensor }
         });
-        let numbers = [number(SCALE, self.scale), number(STEPS, self.steps as f32)];
-        renamed.chain(numbers).collect()
+        let format = [number(SCALE, self.scale), number(STEPS, self.steps as f32)];
+        renamed.chain(format).collect()
     }
 
     /// Continues from the state of an earlier run. Returns the deviation of each weight, in the order of
@@ -127,8 +127,8 @@ impl Averaging {
     ) -> anyhow::Result<Vec<NamedTensor>> {
         let deviation =
             |(name, shape): &(String, Vec<usize>)| (format!("{PREFIX}{name}"), shape.clone());
-        let numbers = [SCALE, STEPS].map(|name| (name.to_owned(), Vec::new()));
-        let expected: Vec<_> = weights.iter().map(deviation).chain(numbers).collect();
+        let format = [SCALE, STEPS].map(|name| (name.to_owned(), Vec::new()));
+        let expected: Vec<_> = weights.iter().map(deviation).chain(format).collect();
         let order = indices(&expected, &state)?;
         let mut tensors: Vec<Option<NamedTensor>> = vec![None; expected.len()];
         for (index, tensor) in order.into_iter().zip(state) {
@@ -139,8 +139,8 @@ impl Averaging {
             None => bail!("the state of weight averaging has no tensor {name}"),
         });
         let mut tensors = present.collect::<anyhow::Result<Vec<_>>>()?;
-        let numbers = tensors.split_off(weights.len());
-        let (scale, steps) = (numbers[0].values[0], numbers[1].values[0]);
+        let format = tensors.split_off(weights.len());
+        let (scale, steps) = (format[0].values[0], format[1].values[0]);
         let is_possible = scale > 0.0 && (1.0..=MAX_STEPS as f32).contains(&steps);
         ensure!(
             is_possible && scale <= 1.0,

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::language_model::{LanguageModelLearner, LanguageModelSettings};
-use super::learner::{Inference, Learner};
+use super::learner::{AddTexts, Inference, Learner};
 use super::memory::Concurrency;
 use crate::config::{BackendKind, Config, ConfigError, TrainConfig};
 use crate::data::Dataset;
@@ -93,8 +93,8 @@ pub trait Backend: fmt::Display {
         false
     }
 
-    /// Returns the largest `train.token_budget` whose training steps fit into the memory of the device;
-    /// `None` if the backend does not measure it.
+    /// Returns the largest `train.token_budget` whose training steps fit into the memory of the device, with the
+    /// batches that `added` adds to that of the examples; `None` if the backend does not measure it.
     ///
     /// # Errors
     /// Returns an error if not even the longest example fits.
@@ -102,9 +102,10 @@ pub trait Backend: fmt::Display {
         &self,
         learner: &mut dyn Learner,
         data: &Dataset,
+        added: &mut AddTexts,
         clip: Option<f64>,
     ) -> anyhow::Result<Option<usize>> {
-        let _ = (learner, data, clip);
+        let _ = (learner, data, added, clip);
         Ok(None)
     }
 

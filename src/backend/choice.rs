@@ -6,7 +6,7 @@ use anyhow::ensure;
 
 use super::backends::{Backend, Backends, Compute, LibtorchDevices};
 use super::native::NativeBackend;
-use crate::config::{AutoNumber, BackendKind, Config, ConfigError};
+use crate::config::{AutoNumber, BackendKind, Config, ConfigError, Input, Precision};
 use crate::distributed::Collective;
 use crate::output::note;
 use crate::system::device::{DeviceChoice, driver};
@@ -43,14 +43,28 @@ pub fn start(
         }
     };
     let backend: Box<dyn Backend> = match native {
-        true => Box::new(NativeBackend::start(compute.threads)?),
+        true => {
+            let has_lstm = config.inputs.iter().any(Input::has_lstm);
+            let precision = if has_lstm { config.precision } else { Precision::Fp32 };
+            Box::new(NativeBackend::start(compute.threads)?.with_precision(precision))
+        }
         false => backends.libtorch(config, compute)?,
     };
-    if native && config.precision.is_half() {
-        let precision = config.precision.as_str();
-        note(format!("precision: {precision} is for CUDA; the native backend computes in fp32"));
+    if native && config.precision == Precision::Fp16 {
+        note("precision: fp16 is for CUDA; the native backend computes in fp32");
     }
     Ok(backend)
+}
+
+/// Prints a note if training on the CPU would be as fast without `precision: bf16`.
+pub fn note_slow_bf16(backend: &dyn Backend, config: &Config) {
+    let is_bf16 = config.precision == Precision::Bf16 && config.inputs.iter().any(Input::has_lstm);
+    if is_bf16 && backend.kind() == BackendKind::Native && !NativeBackend::has_bf16() {
+        note(
+            "precision: bf16 saves no time here, because this processor has no instructions for it (AVX-512 BF16); \
+             the native backend rounds to bf16 and computes in fp32",
+        );
+    }
 }
 
 /// Prints the reason why the CPU computes, if the machine has a GPU.

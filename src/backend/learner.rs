@@ -5,10 +5,11 @@ use std::collections::HashMap;
 
 use anyhow::Context;
 
+use super::language_model::{JointBatch, LanguageModelSettings};
 use super::times::Times;
 use crate::data::Dataset;
 use crate::distributed::{Group, Worker};
-use crate::model::NamedTensor;
+use crate::model::{LanguageModelSpec, NamedTensor};
 use crate::objective::AddedLosses;
 use crate::text::Corpus;
 
@@ -28,16 +29,18 @@ pub trait Inference: Send {
 /// indices of the examples, and the seed of the dropout masks.
 pub type Preparer = Box<dyn FnMut(&Dataset, &[u32], u64) -> PreparedBatch + Send>;
 
-/// A batch in a backend's own format, and possibly one of unlabelled texts for the same step.
+/// A batch in a backend's own format, and possibly one of unlabelled texts and one of a language model for the same
+/// step.
 pub struct PreparedBatch {
     batch: Box<dyn Any + Send>,
     unlabelled: Option<Box<PreparedBatch>>,
+    language_model: Option<JointBatch>,
 }
 
 impl PreparedBatch {
     /// Wraps a backend's batch.
     pub fn new(batch: impl Any + Send) -> Self {
-        Self { batch: Box::new(batch), unlabelled: None }
+        Self { batch: Box::new(batch), unlabelled: None, language_model: None }
     }
 
     /// Adds a batch of unlabelled texts, from [`Learner::unlabelled_preparer`].
@@ -51,6 +54,17 @@ impl PreparedBatch {
         self.unlabelled.as_deref()
     }
 
+    /// Adds the batch of the joint language model, if there is one.
+    #[must_use]
+    pub fn with_language_model(self, language_model: Option<JointBatch>) -> Self {
+        Self { language_model, ..self }
+    }
+
+    /// Returns the batch of the joint language model, if there is one.
+    pub fn language_model(&self) -> Option<&JointBatch> {
+        self.language_model.as_ref()
+    }
+
     /// Returns the backend's batch.
     ///
     /// # Errors
@@ -59,6 +73,9 @@ impl PreparedBatch {
         self.batch.downcast_ref().context("the batch was prepared for another backend")
     }
 }
+
+/// Function that adds the batches of other texts of a step to that of its examples.
+pub type AddTexts<'a> = dyn FnMut(PreparedBatch) -> PreparedBatch + 'a;
 
 /// Names of the tensors in [`Learner::optimizer_state`] for loss scaling. Only learners in fp16 use
 /// them; others ignore them.
@@ -96,8 +113,8 @@ pub struct BatchLoss {
 
 /// A network that is being trained.
 ///
-/// A step is `compute_gradients` → `sum_gradients` → `clip_gradients` → `update`, in this order. On a
-/// CUDA device none of them waits for the device.
+/// A step is `compute_gradients` → `sum_gradients` → `add_language_model` → `clip_gradients` → `update`, in this order.
+/// On a CUDA device none of them waits for the device.
 ///
 /// With `train.average`, a step also updates the average of each trainable weight. Between steps, the
 /// learner uses either the weights before averaging or the averages.
@@ -126,6 +143,25 @@ pub trait Learner: Inference {
     /// Returns an error if another process has failed or does not respond in time.
     fn sum_gradients(&mut self, batch: &PreparedBatch, group: Group) -> anyhow::Result<()>;
 
+    /// Shares the embedding and the LSTMs with a language model, whose loss [`Learner::add_language_model`] then adds.
+    /// `weights` are those of the layers above its LSTMs.
+    ///
+    /// # Errors
+    /// Returns an error if the weights do not fit the model, or if the settings cannot be used.
+    fn join_language_model(
+        &mut self,
+        spec: &LanguageModelSpec,
+        settings: LanguageModelSettings,
+        weights: Vec<NamedTensor>,
+    ) -> anyhow::Result<()>;
+
+    /// Adds `train.language_model_weight` times the loss of the language model and its gradient. The processes of a
+    /// group share the work. Does nothing without a language model, or without a batch for it.
+    ///
+    /// # Errors
+    /// Returns the backend's own errors, or one if another process has failed.
+    fn add_language_model(&mut self, batch: &PreparedBatch, group: Group) -> anyhow::Result<()>;
+
     /// Measures the norm of the whole gradient, and scales the gradient down to norm `limit` if its
     /// norm is larger (Pascanu, Mikolov and Bengio 2013).
     ///
@@ -145,7 +181,8 @@ pub trait Learner: Inference {
     /// norm of the gradient does not include them.
     fn set_rate_factors(&mut self, factors: &HashMap<String, f64>);
 
-    /// Performs a training step: computes, sums and clips the gradients, and updates the weights.
+    /// Performs a training step: computes, sums and clips the gradients, those of the language model included, and
+    /// updates the weights.
     ///
     /// # Errors
     /// Returns the errors of these methods.
@@ -158,6 +195,7 @@ pub trait Learner: Inference {
     ) -> anyhow::Result<()> {
         self.compute_gradients(batch)?;
         self.sum_gradients(batch, group)?;
+        self.add_language_model(batch, group)?;
         self.clip_gradients(gradient_clip)?;
         self.update(learning_rate)
     }
@@ -194,7 +232,8 @@ pub trait Learner: Inference {
     /// `train.average`.
     fn raw_weights(&self) -> Option<Vec<NamedTensor>>;
 
-    /// Returns the optimizer state, with the names of `torch.optim`, and the state of weight averaging.
+    /// Returns the optimizer state, with the names of `torch.optim`, the state of weight averaging, and that of the
+    /// joint language model.
     fn optimizer_state(&mut self) -> Vec<NamedTensor>;
 
     /// Loads the optimizer state of a checkpoint, and the state of weight averaging if it has one.

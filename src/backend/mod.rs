@@ -16,12 +16,14 @@ mod times;
 
 pub use averaging::{Averaging, is_average_state};
 pub use backends::{Backend, Backends, Compute, LibtorchDevices};
-pub use choice::{WithoutLibtorch, note_unused_gpu, start, start_training};
+pub use choice::{WithoutLibtorch, note_slow_bf16, note_unused_gpu, start, start_training};
 pub use distributed::{GatheredRows, compute_distributed};
 pub use language_model::{
-    LanguageModelBatch, LanguageModelLearner, LanguageModelSettings, LanguageModelStats,
+    JointBatch, LanguageModelBatch, LanguageModelLearner, LanguageModelSettings, LanguageModelStats,
 };
-pub use learner::{BatchLoss, Inference, LOSS_SCALE, Learner, PreparedBatch, Preparer, StepStats};
+pub use learner::{
+    AddTexts, BatchLoss, Inference, LOSS_SCALE, Learner, PreparedBatch, Preparer, StepStats,
+};
 pub use memory::{Concurrency, LargestBatch, MemoryEstimate};
 pub use optimizer_state::{counts_steps, state_in_order, state_names, tensors_in_order};
 pub use random_signs::RandomSigns;

@@ -9,7 +9,7 @@ use super::hints::{program, relative};
 use super::processes::Processes;
 use crate::backend::kernel::Instructions;
 use crate::backend::language_model::check_precision;
-use crate::backend::{Backend, Backends};
+use crate::backend::{Backend, Backends, note_slow_bf16};
 use crate::config::{BackendKind, Config, Override, Resolved};
 use crate::distributed::Collective;
 use crate::output::format::group_digits;
@@ -63,6 +63,7 @@ pub fn start_backend(
     if backend.kind() == BackendKind::Libtorch {
         check_precision(config.precision)?;
     }
+    note_slow_bf16(&*backend, config);
     Ok(backend)
 }
 

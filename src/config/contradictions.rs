@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use super::fields::Fault;
 use super::overrides::field_path;
 use super::schema::{
-    Activation, BackendKind, Config, Finetune, Format, Input, Labelling, SplitMethod, Stage,
-    TrainConfig,
+    Activation, BackendKind, Config, Finetune, Format, Input, Labelling, Precision, SplitMethod,
+    Stage, TrainConfig,
 };
 use super::types::{AutoNumber, ClassWeights, Column, Columns, Portion, VocabularySource};
 use crate::output::format::join_names;
@@ -248,6 +248,29 @@ impl Config {
         faults
     }
 
+    /// Returns the reasons why there can be no joint language model.
+    fn joint_language_model_faults(&self) -> Vec<&'static str> {
+        let has = |has: fn(&Input) -> bool| self.inputs.iter().any(has);
+        let is_fp16 = self.precision == Precision::Fp16 && self.backend != BackendKind::Native;
+        let faults = [
+            (self.inputs.len() > 1, "needs a model with one input; remove it"),
+            (!has(Input::has_lstm), "needs an LSTM, which a language model shares; remove it"),
+            (
+                has(|input| input.embedding.subwords.is_on()),
+                "cannot be combined with model.embedding.subwords; remove one of them",
+            ),
+            (
+                self.data.shard,
+                "needs all texts in one process, and data.shard divides them; remove one of them",
+            ),
+            (
+                is_fp16,
+                "cannot be combined with precision: fp16, which may overflow; use bf16, tf32 or fp32",
+            ),
+        ];
+        faults.into_iter().filter(|(is_fault, _)| *is_fault).map(|(_, message)| message).collect()
+    }
+
     /// Returns the fault of a vocabulary of a checkpoint if there is none.
     fn start_faults(&self) -> Vec<(String, String)> {
         let has_source =
@@ -348,12 +371,17 @@ impl Config {
             }
         }
         if virtual_adversarial.epsilon.is_some()
-            && self.precision.is_half()
-            && self.backend != BackendKind::Native
+            && (self.precision == Precision::Bf16
+                || self.precision == Precision::Fp16 && self.backend != BackendKind::Native)
         {
             let message =
                 "needs precision: tf32 or fp32; 16 bits round its small perturbations away";
             faults.push(("train.virtual_adversarial.epsilon".into(), message.into()));
+        }
+        if self.train.has_language_model() {
+            let field = "train.language_model_weight";
+            let of_field = self.joint_language_model_faults().into_iter();
+            faults.extend(of_field.map(|message| (field.into(), message.into())));
         }
         if self.train.sgd.nesterov && self.train.sgd.momentum == 0.0 {
             faults.push(("train.sgd.nesterov".into(), "needs train.sgd.momentum > 0".into()));

@@ -119,7 +119,8 @@ impl PreparedData {
         start: Instant,
         sharing: Sharing,
     ) -> anyhow::Result<Self> {
-        let unlabelled = match resolved.config.train.has_unlabelled_terms() {
+        let train = &resolved.config.train;
+        let unlabelled = match train.has_unlabelled_terms() || train.has_language_model() {
             true => data::load_unlabelled(&resolved.config, sharing)?,
             false => None,
         };

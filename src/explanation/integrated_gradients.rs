@@ -10,7 +10,7 @@ use super::model::{EncodedExample, Model};
 use super::ngrams::TextNgrams;
 use crate::backend::kernel::Instructions;
 use crate::backend::native::{BatchSharder, Gradients, Network};
-use crate::config::{Config, Labelling};
+use crate::config::{Config, Labelling, Precision};
 use crate::data::Targets;
 use crate::model::parameters::{
     embedding_name, ngram_value_name, ngram_weight_name, subwords_name,
@@ -232,7 +232,7 @@ impl<'a> Path<'a> {
         let kept = model.classifier.weights().filter(|tensor| !replaced.contains(&tensor.name));
         weights.extend(kept.cloned());
         let inputs = model.config.inputs.with_plain_embeddings().with_plain_ngrams();
-        let config = Config { inputs, ..model.config.clone() };
+        let config = Config { inputs, precision: Precision::Fp32, ..model.config.clone() };
         let classes = model.labels.len();
         let ngram_counts = vec![batch_size; sizes.len()];
         let vocabulary_sizes = sizes.clone();

@@ -18,11 +18,14 @@ pub struct AddedLosses {
     /// Entropy of the predictions (`train.entropy_weight`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub entropy: Option<f64>,
+    /// Loss of the joint language model (`train.language_model_weight`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub language_model_loss: Option<f64>,
 }
 
 impl AddedLosses {
     /// Number of terms.
-    pub const COUNT: usize = 3;
+    pub const COUNT: usize = 4;
     /// Index of the adversarial loss in arrays of all terms, which have the order of the fields.
     pub const ADVERSARIAL: usize = 0;
     /// Index of the virtual adversarial loss.
@@ -47,11 +50,17 @@ impl AddedLosses {
             config.adversarial.epsilon.is_some(),
             config.virtual_adversarial.epsilon.is_some(),
             config.entropy_weight > 0.0,
+            config.has_language_model(),
         ]
     }
 
     fn from_terms(mut next: impl FnMut() -> Option<f64>) -> Self {
-        Self { adversarial_loss: next(), virtual_adversarial_loss: next(), entropy: next() }
+        Self {
+            adversarial_loss: next(),
+            virtual_adversarial_loss: next(),
+            entropy: next(),
+            language_model_loss: next(),
+        }
     }
 
     /// Returns true if there are no terms.
@@ -65,6 +74,7 @@ impl AddedLosses {
             ("adversarial_loss", self.adversarial_loss),
             ("virtual_adversarial_loss", self.virtual_adversarial_loss),
             ("entropy", self.entropy),
+            ("language_model_loss", self.language_model_loss),
         ];
         all.into_iter().filter_map(|(name, value)| value.map(|value| (name, value)))
     }
@@ -79,6 +89,7 @@ impl AddedLosses {
         add(&mut self.adversarial_loss, other.adversarial_loss);
         add(&mut self.virtual_adversarial_loss, other.virtual_adversarial_loss);
         add(&mut self.entropy, other.entropy);
+        add(&mut self.language_model_loss, other.language_model_loss);
     }
 
     /// Returns all values divided by a number.
@@ -88,6 +99,7 @@ impl AddedLosses {
             adversarial_loss: divided(self.adversarial_loss),
             virtual_adversarial_loss: divided(self.virtual_adversarial_loss),
             entropy: divided(self.entropy),
+            language_model_loss: divided(self.language_model_loss),
         }
     }
 

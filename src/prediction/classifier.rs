@@ -8,9 +8,10 @@ use serde::Serialize;
 
 use crate::backend::native::NativeInference;
 use crate::backend::{Inference, MemoryEstimate, compute_distributed};
-use crate::config::{Column, Config, Inputs, Labelling};
+use crate::config::{Column, Config, Inputs, Labelling, Precision};
 use crate::data::batch_plan::{BatchLimit, Bucketing};
 use crate::distributed::{Collective, SingleProcess};
+use crate::model::ModelSpec;
 use crate::objective::{Calibration, Combination, Decision, check_finite};
 use crate::run::checkpoint::Checkpoint;
 use crate::run::saved_model::SavedModel;
@@ -355,21 +356,25 @@ impl Classifier {
 pub fn native_inference(checkpoint: &Checkpoint) -> anyhow::Result<NativeInference> {
     let spec = checkpoint.model_spec();
     if !checkpoint.is_quantized() {
-        return precise_inference(checkpoint);
+        return inference_of(checkpoint, &spec);
     }
     MemoryEstimate::quantized_inference(&spec)?.check(&spec, "this model")?;
     let tensors = checkpoint.quantized_weights()?.unwrap_or_default();
     NativeInference::quantized(&spec, tensors).with_context(|| checkpoint.unusable())
 }
 
-/// Loads the network of a checkpoint in single precision, also that of a quantized one.
+/// Loads the network of a checkpoint in single precision, whatever the precision of the model.
 ///
 /// # Errors
 /// Returns an error if the weights do not fit the configuration, or do not fit in memory.
 pub fn precise_inference(checkpoint: &Checkpoint) -> anyhow::Result<NativeInference> {
-    let spec = checkpoint.model_spec();
-    MemoryEstimate::inference(&spec)?.check(&spec, "this model")?;
-    NativeInference::new(&spec, checkpoint.weights()?).with_context(|| checkpoint.unusable())
+    let config = Config { precision: Precision::Fp32, ..checkpoint.resolved.config.clone() };
+    inference_of(checkpoint, &ModelSpec { config: &config, ..checkpoint.model_spec() })
+}
+
+fn inference_of(checkpoint: &Checkpoint, spec: &ModelSpec) -> anyhow::Result<NativeInference> {
+    MemoryEstimate::inference(spec)?.check(spec, "this model")?;
+    NativeInference::new(spec, checkpoint.weights()?).with_context(|| checkpoint.unusable())
 }
 
 /// Returns the `top` most probable classes by falling probability.

@@ -20,6 +20,8 @@ pub enum SeedPurpose {
     Unlabelled,
     /// Choice of the texts that are held out from pre-training.
     HeldOut,
+    /// Initial weights, order of the texts, negatives and dropout of a language model that is trained jointly with a classifier.
+    LanguageModel,
 }
 
 /// Derives the seed for a purpose from the seed of a run. It depends on nothing else, so a resumed
@@ -32,6 +34,7 @@ pub fn derive_seed(seed: u64, purpose: SeedPurpose) -> u64 {
         SeedPurpose::WordVectors(input) => (4, input as u64),
         SeedPurpose::Unlabelled => (5, 0),
         SeedPurpose::HeldOut => (6, 0),
+        SeedPurpose::LanguageModel => (7, 0),
     };
     absorb(mix(seed), [kind, number])
 }

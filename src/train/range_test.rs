@@ -3,8 +3,8 @@
 
 use serde::Serialize;
 
+use super::added_texts::AddedTexts;
 use super::layer_rates::LayerRates;
-use super::unlabelled::UnlabelledTexts;
 use crate::backend::Learner;
 use crate::data::batch_plan::Bucketing;
 use crate::data::prepared::PreparedData;
@@ -66,9 +66,7 @@ impl RangeTest {
         }
         let (bucketing, lengths) = (Bucketing::new(config), data.train.lengths());
         let mut prepare = learner.preparer(Worker::ALONE);
-        let unlabelled = data.unlabelled.as_ref().map(|texts| UnlabelledTexts::new(texts, config));
-        let mut unlabelled =
-            unlabelled.map(|texts| (texts, learner.unlabelled_preparer(Worker::ALONE)));
+        let mut added = AddedTexts::of(data)?.batches(learner);
         let (mut points, mut end) = (Vec::new(), Divergence::default());
         for epoch in 0.. {
             let plan = bucketing.plan(&lengths, config.seed, epoch);
@@ -78,10 +76,7 @@ impl RangeTest {
                     return Ok(self.smoothed(points));
                 }
                 let seed = derive_seed(config.seed, SeedPurpose::Dropout(step as u64));
-                let mut prepared = prepare(&data.train, batch, seed);
-                if let Some((texts, prepare)) = &mut unlabelled {
-                    prepared = texts.add_to(prepared, step as u64, prepare);
-                }
+                let prepared = added.add_to(prepare(&data.train, batch, seed), step as u64);
                 let learning_rate = self.rate(step);
                 learner.step(&prepared, Group::ALONE, config.gradient_clip, learning_rate)?;
                 let stats = learner.drain_step_stats();

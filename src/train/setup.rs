@@ -1,20 +1,27 @@
 //! Creates the parts of a run from its configuration: model, objective, weights, trainer and observers.
 
+use anyhow::ensure;
+
+use super::added_texts::AddedTexts;
+use super::language_model_texts::LanguageModelTexts;
 use super::observers::{CheckpointWriter, Console, MetricsFiles, TensorBoard};
 use super::output_fit::{Fit, OutputFit, fit_output};
 use super::resume::Resume;
 use super::trainer::{FrozenModel, Trainer};
 use crate::backend::{Backend, LargestBatch, Learner, MemoryEstimate, is_average_state};
-use crate::config::{AutoNumber, BackendKind, CollectiveKind, Finetune, NgramWeighting};
+use crate::config::{
+    AutoNumber, BackendKind, CollectiveKind, Config, Finetune, LanguageModelConfig, NgramWeighting,
+};
 use crate::data::batch_plan::Bucketing;
 use crate::data::prepared::PreparedData;
-use crate::distributed::Collective;
+use crate::distributed::{Collective, SingleProcess};
 use crate::model::naive_bayes::log_count_ratios;
-use crate::model::transfer::{TrainedModel, Transfer, transfer};
-use crate::model::{ModelSpec, NamedTensor, initial_weights, parameters};
+use crate::model::transfer::{TrainedModel, Transfer, match_output_layers, transfer};
+use crate::model::{LanguageModelSpec, ModelSpec, NamedTensor, initial_weights, parameters};
 use crate::objective::Objective;
 use crate::output::format::{group_digits, pluralize};
 use crate::output::{message, note};
+use crate::pretrain::language_model;
 use crate::random::{SeedPurpose, derive_seed};
 use crate::run::checkpoint::{Checkpoint, is_checkpoint};
 use crate::run::directory::RunDirectory;
@@ -153,7 +160,9 @@ pub fn learner(
     beginning: Beginning,
 ) -> anyhow::Result<Box<dyn Learner>> {
     check_memory(backend, data)?;
-    new_learner(backend, data, beginning)
+    let mut learner = new_learner(backend, data, beginning)?;
+    join_language_model(backend, &mut *learner, data, beginning, &SingleProcess)?;
+    Ok(learner)
 }
 
 fn check_memory(backend: &dyn Backend, data: &PreparedData) -> anyhow::Result<()> {
@@ -177,6 +186,58 @@ fn new_learner(
     backend.learner(&spec, &objective(data)?, weights)
 }
 
+/// Checks that the batches of the joint language model have not changed since a checkpoint, so that they continue its
+/// states.
+fn check_batches(checkpoint: &Checkpoint, config: &Config) -> anyhow::Result<()> {
+    let Some(saved) = &checkpoint.saved else { return Ok(()) };
+    let shape = |config: &Config| {
+        let LanguageModelConfig { batch_size, sequence_length, .. } =
+            config.pretrain.language_model;
+        (batch_size, sequence_length)
+    };
+    ensure!(
+        !saved.config.train.has_language_model() || shape(&saved.config) == shape(config),
+        "pretrain.language_model.batch_size and sequence_length cannot change while a run with \
+         train.language_model_weight resumes; start a new run"
+    );
+    Ok(())
+}
+
+/// Gives a learner its joint language model, if the configuration has one. Its layers above
+/// the LSTMs have the weights of the language model from which the run begins, or else initial ones.
+fn join_language_model(
+    backend: &dyn Backend,
+    learner: &mut dyn Learner,
+    data: &PreparedData,
+    beginning: Beginning,
+    collective: &dyn Collective,
+) -> anyhow::Result<()> {
+    let config = &data.resolved.config;
+    let Some(texts) = collective.agree(LanguageModelTexts::of(data))? else { return Ok(()) };
+    language_model::check_processes(backend, texts.rows(), collective)?;
+    if let Beginning::Resume(checkpoint) = beginning {
+        collective.agree(check_batches(checkpoint, config))?;
+    }
+    let settings = collective.agree(texts.settings(backend, config))?;
+    let words = data.encoders[0].vocabulary();
+    let spec = LanguageModelSpec { input: &config.inputs[0], vocabulary_size: words.len() };
+    let of_network = parameters(&model_spec(data))?;
+    let mut weights =
+        spec.initial_weights(derive_seed(config.train.seed, SeedPurpose::LanguageModel));
+    weights.retain(|tensor| of_network.iter().all(|parameter| parameter.name != tensor.name));
+    if let Beginning::From(source) = beginning
+        && source.is_language_model()
+    {
+        let known = collective.agree(source.weights())?;
+        match_output_layers(&mut weights, &known, words, source.encoders[0].vocabulary());
+    }
+    if !collective.is_alone() {
+        // Drawing them may round differently on another processor.
+        collective.broadcast_arrays(weights.iter_mut().map(|tensor| &mut tensor.values[..]))?;
+    }
+    collective.agree(learner.join_language_model(&spec, settings, weights))
+}
+
 /// Creates the trainer of a run that begins or resumes. Changes nothing in the run directory.
 ///
 /// # Errors
@@ -195,6 +256,7 @@ pub fn trainer<'a>(
     collective.agree(check_memory(backend, data))?;
     let mut learner = collective.agree(new_learner(backend, data, beginning))?;
     share_weights(&mut *learner, collective)?;
+    join_language_model(backend, &mut *learner, data, beginning, collective)?;
     let resume = collective.agree(resume(&mut *learner, data, beginning, has_best))?;
     let frozen = collective.agree(frozen_model(&mut *learner, data, beginning))?;
     if frozen.is_some() {
@@ -335,7 +397,9 @@ pub fn resolve_token_budget(
     let mut search = || {
         backend.catch(&mut || {
             let mut learner = learner(backend, data, Beginning::New)?;
-            largest = backend.largest_token_budget(&mut *learner, &data.train, clip)?;
+            let mut added = AddedTexts::of(data)?.batches(&*learner);
+            let mut add = |batch| added.add_to(batch, 0);
+            largest = backend.largest_token_budget(&mut *learner, &data.train, &mut add, clip)?;
             Ok(())
         })
     };

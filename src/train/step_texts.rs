@@ -5,7 +5,8 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
-use super::unlabelled::UnlabelledTexts;
+use super::added_texts::AddedTexts;
+use crate::backend::JointBatch;
 use crate::data::Dataset;
 use crate::data::batch_plan::BatchPlan;
 use crate::distributed::Collective;
@@ -47,13 +48,15 @@ pub struct StepTexts<'a> {
     pub labelled: BatchTexts<'a>,
     /// Unlabelled texts, if there are any.
     pub unlabelled: Option<BatchTexts<'a>>,
+    /// Tokens of the joint language model, if there is one.
+    pub language_model: Option<JointBatch>,
 }
 
 /// The texts of the steps of an epoch, from some step on.
 pub struct EpochTexts<'a, 'plan> {
     data: &'a Dataset,
     plan: &'plan BatchPlan,
-    unlabelled: Option<UnlabelledTexts<'a>>,
+    added: AddedTexts<'a>,
     /// `train.seed`.
     seed: u64,
     /// Index of the next batch.
@@ -67,16 +70,16 @@ impl<'a, 'plan> EpochTexts<'a, 'plan> {
     pub fn new(
         data: &'a Dataset,
         plan: &'plan BatchPlan,
-        unlabelled: Option<UnlabelledTexts<'a>>,
+        added: AddedTexts<'a>,
         seed: u64,
         (next, step): (usize, u64),
     ) -> Self {
-        Self { data, plan, unlabelled, seed, next, step }
+        Self { data, plan, added, seed, next, step }
     }
 
-    /// Returns the unlabelled texts for the next epoch.
-    pub fn into_unlabelled(self) -> Option<UnlabelledTexts<'a>> {
-        self.unlabelled
+    /// Returns the texts besides the training examples, for the next epoch.
+    pub fn into_added(self) -> AddedTexts<'a> {
+        self.added
     }
 
     /// Collects the texts of the next steps.
@@ -90,8 +93,13 @@ impl<'a, 'plan> EpochTexts<'a, 'plan> {
         let labelled = collect(labelled, collective)?;
         let mut unlabelled =
             collect(unlabelled.into_iter().flatten().collect(), collective)?.into_iter();
-        let steps = labelled.into_iter();
-        Ok(steps.map(|labelled| StepTexts { labelled, unlabelled: unlabelled.next() }).collect())
+        let steps = labelled.into_iter().map(|labelled| StepTexts {
+            labelled,
+            unlabelled: unlabelled.next(),
+            // Language models need all texts in one process.
+            language_model: None,
+        });
+        Ok(steps.collect())
     }
 }
 
@@ -110,12 +118,13 @@ impl<'a> Iterator for EpochTexts<'a, '_> {
             seed,
         };
         let seed = derive_seed(self.seed, SeedPurpose::Dropout(step));
-        let unlabelled = self.unlabelled.as_mut().map(|texts| {
+        let unlabelled = self.added.unlabelled.as_mut().map(|texts| {
             let (data, seed) = (texts.data(), texts.dropout_seed(step));
             batch(data, seed, texts.batch(step))
         });
         let labelled = batch(self.data, seed, self.plan.batch(self.next));
-        let texts = StepTexts { labelled, unlabelled };
+        let language_model = self.added.language_model.as_mut().map(|texts| texts.batch(step));
+        let texts = StepTexts { labelled, unlabelled, language_model };
         self.next += 1;
         self.step += 1;
         Some(texts)
@@ -165,8 +174,8 @@ impl<'a, 'plan> Windows<'a, 'plan> {
         Ok(())
     }
 
-    /// Returns the unlabelled texts for the next epoch.
-    pub fn into_unlabelled(self) -> Option<UnlabelledTexts<'a>> {
-        self.texts.into_unlabelled()
+    /// Returns the texts besides the training examples, for the next epoch.
+    pub fn into_added(self) -> AddedTexts<'a> {
+        self.texts.into_added()
     }
 }

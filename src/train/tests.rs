@@ -4,12 +4,14 @@ use std::path::Path;
 use super::observers::{Observer, StepMetrics};
 use super::{Trainer, setup};
 use crate::backend::native::NativeLearner;
-use crate::backend::{Inference, Learner, PreparedBatch, Preparer, StepStats, Times};
+use crate::backend::{
+    Inference, LanguageModelSettings, Learner, PreparedBatch, Preparer, StepStats, Times,
+};
 use crate::config;
 use crate::data::prepared::PreparedData;
 use crate::distributed::{Collective, Group, Worker};
 use crate::events::{GRADIENT_NORM, LEARNING_RATE, LOSS, Scalar, SubRun, scalars};
-use crate::model::NamedTensor;
+use crate::model::{LanguageModelSpec, NamedTensor};
 use crate::run::directory::RunDirectory;
 use crate::run::new_run::NewRun;
 use crate::run::records::ValidationRecord;
@@ -37,6 +39,17 @@ impl Learner for DeferredStats {
     }
     fn sum_gradients(&mut self, batch: &PreparedBatch, group: Group) -> anyhow::Result<()> {
         self.0.sum_gradients(batch, group)
+    }
+    fn join_language_model(
+        &mut self,
+        spec: &LanguageModelSpec,
+        settings: LanguageModelSettings,
+        weights: Vec<NamedTensor>,
+    ) -> anyhow::Result<()> {
+        self.0.join_language_model(spec, settings, weights)
+    }
+    fn add_language_model(&mut self, batch: &PreparedBatch, group: Group) -> anyhow::Result<()> {
+        self.0.add_language_model(batch, group)
     }
     fn clip_gradients(&mut self, limit: Option<f64>) -> anyhow::Result<()> {
         self.0.clip_gradients(limit)

@@ -1,5 +1,5 @@
-//! The training loop: one batch plan per epoch; for each batch, gradients → sum over processes → clip →
-//! update → average; then validation, early stopping and checkpoints.
+//! The training loop: one batch plan per epoch; for each batch, gradients → sum over processes → joint language
+//! model → clip → update → average; then validation, early stopping and checkpoints.
 
 mod ending;
 mod validation;
@@ -12,12 +12,12 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 
+use super::added_texts::AddedTexts;
 use super::layer_rates::LayerRates;
 use super::observers::{EpochStart, Observer, StepMetrics};
 use super::resume::{Resume, Start, order_fingerprint};
 use super::schedule::Schedule;
 use super::step_texts::{EpochTexts, StepTexts, Windows};
-use super::unlabelled::UnlabelledTexts;
 use crate::backend::{Learner, PreparedBatch, StepStats};
 use crate::config::{Config, TrainConfig};
 use crate::data::Usage;
@@ -45,7 +45,8 @@ pub struct Trainer<'a> {
     bucketing: Bucketing,
     /// Sequence length T of each training example, for each input.
     lengths: Vec<Vec<usize>>,
-    unlabelled: Option<UnlabelledTexts<'a>>,
+    /// Texts that steps read besides the training examples; `None` during an epoch, and after one that has failed.
+    added: Option<AddedTexts<'a>>,
     schedule: Schedule,
     layer_rates: Option<LayerRates<'a>>,
     progress: Progress,
@@ -162,7 +163,7 @@ impl<'a> Trainer<'a> {
             observers: Vec::new(),
             bucketing,
             lengths,
-            unlabelled: data.unlabelled.as_ref().map(|texts| UnlabelledTexts::new(texts, config)),
+            added: Some(AddedTexts::of(data)?),
             progress,
             has_resumed,
             lost_best,
@@ -284,14 +285,16 @@ impl<'a> Trainer<'a> {
         self.observers.iter_mut().for_each(|observer| observer.epoch_started(start));
         let worker = self.collective.worker();
         let mut prepare = self.learner.preparer(worker);
+        let added = self.added.take().context("an earlier epoch has failed")?;
         let mut prepare_unlabelled =
-            self.unlabelled.is_some().then(|| self.learner.unlabelled_preparer(worker));
-        let texts = EpochTexts::new(data, plan, self.unlabelled.take(), seed, (first, step));
+            added.unlabelled.is_some().then(|| self.learner.unlabelled_preparer(worker));
+        let texts = EpochTexts::new(data, plan, added, seed, (first, step));
         thread::scope(|scope| {
             let (sender, batches) = sync_channel(PREPARED_AHEAD);
             let mut send = move |texts: StepTexts| {
-                let StepTexts { labelled, unlabelled } = texts;
-                let mut batch = prepare(&labelled, &labelled.examples, labelled.seed);
+                let StepTexts { labelled, unlabelled, language_model } = texts;
+                let batch = prepare(&labelled, &labelled.examples, labelled.seed);
+                let mut batch = batch.with_language_model(language_model);
                 if let Some((texts, prepare)) = unlabelled.zip(prepare_unlabelled.as_mut()) {
                     batch = batch.with_unlabelled(prepare(&texts, &texts.examples, texts.seed));
                 }
@@ -308,14 +311,14 @@ impl<'a> Trainer<'a> {
                     Some(texts) => texts.all(send),
                     None => received.into_iter().flatten().all(&mut send),
                 };
-                here.and_then(EpochTexts::into_unlabelled)
+                here.map(EpochTexts::into_added)
             })?;
             let result = self.train_batches(plan, &batches, windows.as_mut(), interrupt);
             drop(batches);
-            let collected = windows.and_then(Windows::into_unlabelled);
+            let collected = windows.map(Windows::into_added);
             match preparation.join() {
-                Ok(unlabelled) => {
-                    self.unlabelled = unlabelled.or(collected);
+                Ok(added) => {
+                    self.added = added.or(collected);
                     result
                 }
                 // The panic is the cause; the error in `result` is only that no more batches came.

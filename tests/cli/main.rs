@@ -30,6 +30,7 @@ mod fine_tuning;
 mod folds;
 mod inputs;
 mod interruption;
+mod joint_language_model;
 mod keras;
 mod label_data;
 mod label_sets;

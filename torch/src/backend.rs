@@ -16,7 +16,7 @@ use crate::model::Model;
 use crate::process_group::ProcessGroup;
 use crate::token_budget;
 use lstmtext::backend::{
-    Backend, Backends, Compute, Concurrency, Inference, LanguageModelLearner,
+    AddTexts, Backend, Backends, Compute, Concurrency, Inference, LanguageModelLearner,
     LanguageModelSettings, Learner, LibtorchDevices,
 };
 use lstmtext::config::{BackendKind, Config, TrainConfig};
@@ -128,9 +128,10 @@ impl Backend for LibtorchBackend {
         &self,
         learner: &mut dyn Learner,
         data: &Dataset,
+        added: &mut AddTexts,
         clip: Option<f64>,
     ) -> anyhow::Result<Option<usize>> {
-        token_budget::search(learner, data, clip).map(Some)
+        token_budget::search(learner, data, added, clip).map(Some)
     }
 
     fn arithmetic(&self) -> String {

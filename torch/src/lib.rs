@@ -14,7 +14,8 @@
 //! - [`process_group`]
 //! - [`sum_buffer`]
 //! - [`average`], [`device_dataset`], [`loss`], [`loss_scale`], [`model`], [`optimizer`]
-//! - [`language_model`], [`learner`], [`token_budget`]
+//! - [`language_model`], [`token_budget`]
+//! - [`learner`]
 //! - [`backend`]
 
 #![warn(missing_docs)]

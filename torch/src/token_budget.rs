@@ -1,18 +1,20 @@
 //! Search for the largest token budget whose batches fit into a device's memory.
 
 use crate::libtorch::{LibtorchError, unless_out_of_memory};
-use lstmtext::backend::Learner;
+use lstmtext::backend::{AddTexts, Learner};
 use lstmtext::data::Dataset;
 use lstmtext::data::batch_plan::{BatchLimit, BatchPlan, Bucketing};
 use lstmtext::distributed::{Group, Worker};
 
-/// Returns the largest token budget with which the learner can make a step, less a safety margin.
+/// Returns the largest token budget with which the learner can make a step, less a safety margin. `added` adds the other
+/// batches of a step.
 ///
 /// # Errors
 /// Returns an error if not even the longest example fits, or if a step fails for another reason.
 pub fn search(
     learner: &mut dyn Learner,
     data: &Dataset,
+    added: &mut AddTexts,
     clip: Option<f64>,
 ) -> anyhow::Result<usize> {
     let lengths = data.lengths();
@@ -24,7 +26,7 @@ pub fn search(
     }
     let mut prepare = learner.preparer(Worker::ALONE);
     let mut step = |examples: &[u32]| -> anyhow::Result<()> {
-        let batch = prepare(data, examples, 0);
+        let batch = added(prepare(data, examples, 0));
         // A learning rate of 0 changes nothing.
         learner.step(&batch, Group::ALONE, clip, 0.0)?;
         learner.drain_step_stats();

@@ -1,6 +1,8 @@
 //! The weights of one direction of one layer, packed for the register tiles.
 
 use super::aligned_vec::AlignedVec;
+use super::buffer::Buffer;
+use super::operands::OperandFormat;
 
 /// Number of gates of a unit.
 pub const GATES: usize = 4;
@@ -19,41 +21,64 @@ pub struct Cell {
     pub inputs: usize,
     /// Number of floats in a vector.
     pub lanes: usize,
-    /// W, [P/lanes, inputs, i f g o, lanes].
-    pub input: AlignedVec,
-    /// U, [P/lanes, H, i f g o, lanes].
-    pub recurrent: AlignedVec,
+    /// W, [P/lanes, inputs in words, i f g o, lanes].
+    pub input: PackedWeights,
+    /// U, [P/lanes, H in words, i f g o, lanes].
+    pub recurrent: PackedWeights,
     /// b, [P/lanes, i f g o, lanes].
     pub bias: AlignedVec,
     /// W packed for the gradient of the inputs: groups of 4, 2 or 1 vectors of inputs, each
-    /// [4P, group].
-    pub input_transposed: AlignedVec,
+    /// [4P in words, group].
+    pub input_transposed: PackedWeights,
     /// U packed for the gradient of the hidden state, in the same groups.
-    pub recurrent_transposed: AlignedVec,
+    pub recurrent_transposed: PackedWeights,
+}
+
+/// Weights that are packed for the register tiles.
+#[derive(Default)]
+pub struct PackedWeights {
+    /// Format of the operands.
+    pub format: OperandFormat,
+    /// Words with the weights.
+    pub words: AlignedVec,
+}
+
+impl PackedWeights {
+    /// Returns zeros: blocks of `terms` rows, `width` values in all blocks together.
+    fn zeros(format: OperandFormat, terms: usize, width: usize) -> Self {
+        Self { format, words: AlignedVec::zeros(format.words(terms) * width) }
+    }
 }
 
 impl Cell {
-    /// Returns a cell of this shape, with zero weights.
-    pub fn new(inputs: usize, units: usize, lanes: usize) -> Self {
+    /// Returns a cell of this shape with zero weights, of which W and U are packed in these formats.
+    pub fn new(
+        inputs: usize,
+        units: usize,
+        lanes: usize,
+        [of_input, of_recurrent]: [OperandFormat; 2],
+    ) -> Self {
         let padded_units = units.next_multiple_of(lanes);
         let gates_width = GATES * padded_units;
+        let padded_inputs = inputs.next_multiple_of(lanes);
         Self {
             units,
             padded_units,
             inputs,
             lanes,
-            input: AlignedVec::zeros(gates_width * inputs),
-            recurrent: AlignedVec::zeros(gates_width * units),
+            input: PackedWeights::zeros(of_input, inputs, gates_width),
+            recurrent: PackedWeights::zeros(of_recurrent, units, gates_width),
             bias: AlignedVec::zeros(gates_width),
-            input_transposed: AlignedVec::zeros(gates_width * inputs.next_multiple_of(lanes)),
-            recurrent_transposed: AlignedVec::zeros(gates_width * padded_units),
+            input_transposed: PackedWeights::zeros(of_input, gates_width, padded_inputs),
+            recurrent_transposed: PackedWeights::zeros(of_recurrent, gates_width, padded_units),
         }
     }
 
     /// Returns a cell of this shape, without room for weights.
     pub fn without_weights(inputs: usize, units: usize, lanes: usize) -> Self {
         let padded_units = units.next_multiple_of(lanes);
-        let [input, recurrent, bias, input_transposed, recurrent_transposed] = Default::default();
+        let [input, recurrent, input_transposed, recurrent_transposed] = Default::default();
+        let bias = AlignedVec::default();
         Self {
             units,
             padded_units,
@@ -89,7 +114,7 @@ impl Cell {
         let forward = move || {
             pack_forward(input, weight_ih, inputs, units, lanes);
             pack_forward(recurrent, weight_hh, units, units, lanes);
-            pack_forward(packed_bias, bias, 1, units, lanes);
+            pack_floats(packed_bias, bias, 1, units, lanes);
         };
         let backward = move || {
             pack_transposed(input_transposed, weight_ih, inputs, units, lanes);
@@ -126,8 +151,30 @@ pub fn packed_index(gate: usize, unit: usize, lanes: usize) -> usize {
     (unit / lanes * GATES + gate) * lanes + unit % lanes
 }
 
+/// Packs [4H, columns] as [P/lanes, columns in words, i f g o, lanes] and halves the weights of i, f and o.
+fn pack_forward(
+    packed: &mut PackedWeights,
+    weights: &[f32],
+    columns: usize,
+    units: usize,
+    lanes: usize,
+) {
+    let PackedWeights { format, words } = packed;
+    if *format == OperandFormat::Float {
+        return pack_floats(words, weights, columns, units, lanes);
+    }
+    let width = GATES * lanes;
+    let mut floats = Buffer::take();
+    floats.resize_zeroed(columns * GATES * units.next_multiple_of(lanes));
+    pack_floats(&mut floats, weights, columns, units, lanes);
+    let blocks = words.chunks_exact_mut(format.words(columns) * width);
+    for (block, words) in floats.chunks_exact(columns * width).zip(blocks) {
+        format.pack(block, width, words);
+    }
+}
+
 /// Packs [4H, columns] as [P/lanes, columns, i f g o, lanes] and halves the weights of i, f and o.
-fn pack_forward(packed: &mut [f32], weights: &[f32], columns: usize, units: usize, lanes: usize) {
+fn pack_floats(packed: &mut [f32], weights: &[f32], columns: usize, units: usize, lanes: usize) {
     let vectors = packed.chunks_exact_mut(columns * GATES * lanes).enumerate();
     for (vector, packed) in vectors {
         let first = vector * lanes;
@@ -144,8 +191,34 @@ fn pack_forward(packed: &mut [f32], weights: &[f32], columns: usize, units: usiz
     }
 }
 
-/// Packs [4H, columns] as one [4P, group] for each group of column vectors.
+/// Packs [4H, columns] as one [4P in words, group] for each group of column vectors.
 fn pack_transposed(
+    packed: &mut PackedWeights,
+    weights: &[f32],
+    columns: usize,
+    units: usize,
+    lanes: usize,
+) {
+    let PackedWeights { format, words } = packed;
+    if *format == OperandFormat::Float {
+        return pack_transposed_floats(words, weights, columns, units, lanes);
+    }
+    let gates_width = units.next_multiple_of(lanes) * GATES;
+    let mut floats = Buffer::take();
+    floats.resize_zeroed(gates_width * columns.next_multiple_of(lanes));
+    pack_transposed_floats(&mut floats, weights, columns, units, lanes);
+    let (mut floats, mut words) = (&floats[..], &mut words[..]);
+    for (_, group) in vector_groups(columns.div_ceil(lanes)) {
+        let width = group * lanes;
+        let (block, other_blocks) = floats.split_at(gates_width * width);
+        let (to, others) = words.split_at_mut(format.words(gates_width) * width);
+        format.pack(block, width, to);
+        (floats, words) = (other_blocks, others);
+    }
+}
+
+/// Packs [4H, columns] as one [4P, group] for each group of column vectors.
+fn pack_transposed_floats(
     packed: &mut [f32],
     weights: &[f32],
     columns: usize,

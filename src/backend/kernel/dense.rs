@@ -1,10 +1,10 @@
 //! Matrix products and sums over all rows of inputs or gradients at once.
 
-use std::ops::Range;
-
 use pulp::{Simd, WithSimd};
 
-use super::cell::{Cell, GATES, vector_groups};
+use super::buffer::Buffer;
+use super::cell::{Cell, GATES, PackedWeights, vector_groups};
+use super::operands::{LeftRows, OperandFormat, ProductOperation, Products};
 use super::product::{Left, Right, for_row_tiles, load, multiply_add, store};
 
 /// Computes W x + b for every row of inputs.
@@ -19,19 +19,32 @@ pub struct InputProjection<'a> {
     pub projected: &'a mut [f32],
 }
 
-impl WithSimd for InputProjection<'_> {
-    type Output = ();
+impl ProductOperation for InputProjection<'_> {
+    fn format(&self) -> OperandFormat {
+        self.cell.input.format
+    }
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
+    fn compute<S: Simd, P: Products<S>>(self, simd: S, products: P) {
         let Self { cell, inputs, row_stride, projected } = self;
         let lanes = S::F32_LANES;
         let (gates_width, tile_width) = (cell.gates_width(), GATES * lanes);
         assert!(cell.lanes == lanes && cell.bias.len() == gates_width);
+        let (count, width) = (projected.len() / gates_width, cell.inputs);
+        let mut words = Buffer::take();
+        let (inputs, row_stride) = match products.converts() {
+            true => {
+                let rows = LeftRows { values: inputs, stride: row_stride, count, width };
+                products.convert_rows(rows, &mut words);
+                (&words[..], width.div_ceil(P::GROUP))
+            }
+            false => (inputs, row_stride),
+        };
+        let depth = width.div_ceil(P::GROUP);
         for vector in 0..gates_width / tile_width {
             let at = vector * tile_width;
-            let right = Right { values: &cell.input[at * cell.inputs..], row_stride: tile_width };
-            for_row_tiles!(S, 0..projected.len() / gates_width, |first, M| {
+            let right = Right { values: &cell.input.words[at * depth..], row_stride: tile_width };
+            for_row_tiles!(S, 0..count, |first, M| {
                 let mut tile = [[simd.splat_f32s(0.0); GATES]; M];
                 for m in 0..M {
                     for n in 0..GATES {
@@ -41,7 +54,8 @@ impl WithSimd for InputProjection<'_> {
                 }
                 let values = &inputs[first * row_stride..];
                 let left = Left { values, row_stride, column_stride: 1 };
-                let tile = multiply_add::<S, M, GATES>(simd, tile, left, right, cell.inputs);
+                let tile =
+                    multiply_add::<S, P, M, GATES>((simd, products), tile, left, right, depth);
                 for m in 0..M {
                     for n in 0..GATES {
                         let to = (first + m) * gates_width + at + n * lanes;
@@ -60,7 +74,7 @@ pub struct InputGradient<'a> {
     /// Shape of the weights.
     pub cell: &'a Cell,
     /// [`Cell::input_transposed`] or [`Cell::recurrent_transposed`].
-    pub packed: &'a [f32],
+    pub packed: &'a PackedWeights,
     /// Gate gradients, [n, P/lanes, i f g o, lanes].
     pub gradients: &'a [f32],
     /// Result, [n, columns].
@@ -69,35 +83,51 @@ pub struct InputGradient<'a> {
     pub columns: usize,
 }
 
-impl WithSimd for InputGradient<'_> {
-    type Output = ();
+impl ProductOperation for InputGradient<'_> {
+    fn format(&self) -> OperandFormat {
+        self.packed.format
+    }
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
+    fn compute<S: Simd, P: Products<S>>(self, simd: S, products: P) {
         let lanes = S::F32_LANES;
         let rows = self.gradients.len() / self.cell.gates_width();
         assert!(self.cell.lanes == lanes && self.columns.is_multiple_of(lanes));
         assert!(self.inputs.len() >= rows * self.columns);
+        let mut words = Buffer::take();
         let mut this = self;
+        if products.converts() {
+            let width = this.cell.gates_width();
+            let of_gradients =
+                LeftRows { values: this.gradients, stride: width, count: rows, width };
+            products.convert_rows(of_gradients, &mut words);
+            this.gradients = &words;
+        }
+        let with = (simd, products);
         for (vector, group) in vector_groups(this.columns / lanes) {
             match group {
-                4 => this.group::<S, 4>(simd, vector, rows),
-                2 => this.group::<S, 2>(simd, vector, rows),
-                _ => this.group::<S, 1>(simd, vector, rows),
+                4 => this.group::<S, P, 4>(with, vector, rows),
+                2 => this.group::<S, P, 2>(with, vector, rows),
+                _ => this.group::<S, P, 1>(with, vector, rows),
             }
         }
     }
 }
 
 impl InputGradient<'_> {
-    /// Computes N vectors of columns of all rows.
+    /// Computes N vectors of columns of all rows, with gradients in words.
     #[inline(always)]
-    fn group<S: Simd, const N: usize>(&mut self, simd: S, vector: usize, rows: usize) {
+    fn group<S: Simd, P: Products<S>, const N: usize>(
+        &mut self,
+        with: (S, P),
+        vector: usize,
+        rows: usize,
+    ) {
         let lanes = S::F32_LANES;
         for_row_tiles!(S, 0..rows, |first, M| {
-            let gradients = &self.gradients[first * self.cell.gates_width()..];
-            let tile =
-                input_gradient_tile::<S, M, N>(simd, self.cell, self.packed, gradients, vector);
+            let gradients = &self.gradients[first * self.cell.gates_width() / P::GROUP..];
+            let (cell, packed) = (self.cell, &self.packed.words[..]);
+            let tile = input_gradient_tile::<S, P, M, N>(with, cell, packed, gradients, vector);
             for m in 0..M {
                 for n in 0..N {
                     let to = (first + m) * self.columns + (vector + n) * lanes;
@@ -109,22 +139,24 @@ impl InputGradient<'_> {
     }
 }
 
-/// Multiplies M rows of gate gradients with N vectors of columns of a transposed packed matrix.
+/// Multiplies M rows of gate gradients in words with N vectors of columns of a transposed packed matrix.
 #[inline(always)]
-pub fn input_gradient_tile<S: Simd, const M: usize, const N: usize>(
-    simd: S,
+pub fn input_gradient_tile<S: Simd, P: Products<S>, const M: usize, const N: usize>(
+    (simd, products): (S, P),
     cell: &Cell,
     packed: &[f32],
     gradients: &[f32],
     vector: usize,
 ) -> [[S::f32s; N]; M] {
-    let (lanes, gates_width) = (S::F32_LANES, cell.gates_width());
+    // A vector has a whole number of words, so that the units of a gate start with one.
+    let (lanes, row_stride) = (S::F32_LANES, cell.gates_width() / P::GROUP);
     let mut tile = [[simd.splat_f32s(0.0); N]; M];
     for (offset, depth) in cell.unit_ranges() {
-        let left = Left { values: &gradients[offset..], row_stride: gates_width, column_stride: 1 };
-        let packed = &packed[(vector * gates_width + offset * N) * lanes..];
+        let (offset, depth) = (offset / P::GROUP, depth.div_ceil(P::GROUP));
+        let left = Left { values: &gradients[offset..], row_stride, column_stride: 1 };
+        let packed = &packed[(vector * row_stride + offset * N) * lanes..];
         let right = Right { values: packed, row_stride: N * lanes };
-        tile = multiply_add::<S, M, N>(simd, tile, left, right, depth);
+        tile = multiply_add::<S, P, M, N>((simd, products), tile, left, right, depth);
     }
     tile
 }
@@ -144,40 +176,74 @@ pub struct WeightGradient<'a> {
     pub depth: usize,
     /// Number of columns, a multiple of the lanes.
     pub columns: usize,
+    /// Format to which both operands are converted.
+    pub format: OperandFormat,
 }
 
-/// Number of rows that are multiplied at a time, so that the columns in use fit into the L1 cache.
+/// Number of words that are multiplied at a time, so that the columns in use fit into the L1 cache.
 const CHUNK: usize = 64;
 
-impl WithSimd for WeightGradient<'_> {
-    type Output = ();
+impl ProductOperation for WeightGradient<'_> {
+    fn format(&self) -> OperandFormat {
+        self.format
+    }
 
     #[inline(always)]
-    fn with_simd<S: Simd>(mut self, simd: S) {
+    fn compute<S: Simd, P: Products<S>>(mut self, simd: S, products: P) {
         let (lanes, columns) = (S::F32_LANES, self.columns);
         assert!(columns.is_multiple_of(lanes) && self.sum.len() >= self.depth * columns);
         let count = self.right.len() / columns;
-        for first in (0..count).step_by(CHUNK) {
-            let chunk = first..count.min(first + CHUNK);
+        let chunk = CHUNK * P::GROUP;
+        let [mut left_words, mut right_words] = [(); 2].map(|()| Buffer::take());
+        for first in (0..count).step_by(chunk) {
+            let count = chunk.min(count - first);
+            let Self { left, left_stride, right, depth, .. } = self;
+            let (left, right) = (&left[first * left_stride..], &right[first * columns..]);
+            let operands = match products.converts() {
+                true => {
+                    let rows = LeftRows { values: left, stride: left_stride, count, width: depth };
+                    products.convert_terms(rows, &mut left_words);
+                    let rows = LeftRows { values: right, stride: columns, count, width: columns };
+                    products.convert_terms(rows, &mut right_words);
+                    Operands { left: &left_words, left_stride: depth, right: &right_words }
+                }
+                false => Operands { left, left_stride, right },
+            };
+            let (with, words) = ((simd, products), count.div_ceil(P::GROUP));
             for (vector, group) in vector_groups(columns / lanes) {
                 let column = vector * lanes;
                 match group {
-                    4 => self.group::<S, 4>(simd, chunk.clone(), column),
-                    2 => self.group::<S, 2>(simd, chunk.clone(), column),
-                    _ => self.group::<S, 1>(simd, chunk.clone(), column),
+                    4 => self.group::<S, P, 4>(with, operands, words, column),
+                    2 => self.group::<S, P, 2>(with, operands, words, column),
+                    _ => self.group::<S, P, 1>(with, operands, words, column),
                 }
             }
         }
     }
 }
 
+/// Some rows of both operands of a [`WeightGradient`], in words.
+#[derive(Clone, Copy)]
+struct Operands<'a> {
+    /// [words, K], with `left_stride` from one to the next.
+    left: &'a [f32],
+    left_stride: usize,
+    /// [words, columns].
+    right: &'a [f32],
+}
+
 impl WeightGradient<'_> {
-    /// Adds some rows to N vectors of columns of the gradient.
+    /// Adds some words of terms to N vectors of columns of the gradient.
     #[inline(always)]
-    fn group<S: Simd, const N: usize>(&mut self, simd: S, rows: Range<usize>, column: usize) {
-        let Self { left, left_stride, right, columns, .. } = *self;
-        let values = &right[rows.start * columns + column..];
-        let right = Right { values, row_stride: columns };
+    fn group<S: Simd, P: Products<S>, const N: usize>(
+        &mut self,
+        (simd, products): (S, P),
+        Operands { left, left_stride, right }: Operands,
+        words: usize,
+        column: usize,
+    ) {
+        let columns = self.columns;
+        let right = Right { values: &right[column..], row_stride: columns };
         for_row_tiles!(S, 0..self.depth, |k, M| {
             let mut tile = [[simd.splat_f32s(0.0); N]; M];
             let at = self.sum[k * columns + column..].as_mut_ptr();
@@ -188,9 +254,8 @@ impl WeightGradient<'_> {
                     tile[m][n] = unsafe { load::<S>(at, m * columns + n * S::F32_LANES) };
                 }
             }
-            let values = &left[rows.start * left_stride + k..];
-            let left = Left { values, row_stride: 1, column_stride: left_stride };
-            let tile = multiply_add::<S, M, N>(simd, tile, left, right, rows.len());
+            let left = Left { values: &left[k..], row_stride: 1, column_stride: left_stride };
+            let tile = multiply_add::<S, P, M, N>((simd, products), tile, left, right, words);
             for m in 0..M {
                 for n in 0..N {
                     // SAFETY: As for the load.

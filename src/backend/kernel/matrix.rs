@@ -1,15 +1,17 @@
 //! Products with a packed matrix, for any number of rows, columns and terms. Products with the weights of an
 //! LSTM cell don't belong here: see `dense.rs` and `recurrence.rs`.
 
-use pulp::{Simd, WithSimd};
+use pulp::Simd;
 
 use super::aligned_vec::AlignedVec;
+use super::buffer::Buffer;
+use super::operands::{LeftRows, OperandFormat, ProductOperation, Products};
 use super::product::{Left, Right, for_row_tiles, load, multiply_add, store};
 
 /// Maximum number of vectors in a group of columns.
 const GROUP: usize = 4;
 
-/// Number of terms that are added at a time, so that the rows in use fit into the L1 cache.
+/// Number of words that are multiplied at a time, so that the rows in use fit into the L1 cache.
 const DEPTH: usize = 128;
 
 /// The right operand [K, columns] of a product, packed for the register tiles. Columns are padded with zeros to whole
@@ -19,11 +21,17 @@ pub struct PackedMatrix {
     depth: usize,
     padded_columns: usize,
     lanes: usize,
-    /// Groups of four vectors of columns, the last one of fewer: each is [K, group].
-    values: AlignedVec,
+    format: OperandFormat,
+    /// Groups of four vectors of columns, the last one of fewer: each is [K in words, group].
+    words: AlignedVec,
 }
 
 impl PackedMatrix {
+    /// Returns an empty matrix in this format.
+    pub fn new(format: OperandFormat) -> Self {
+        Self { format, ..Self::default() }
+    }
+
     /// Number of columns with padding, a multiple of the lanes.
     pub fn padded_columns(&self) -> usize {
         self.padded_columns
@@ -36,18 +44,19 @@ impl PackedMatrix {
         factor: f32,
         row: impl Fn(usize) -> &'a [f32],
     ) {
-        self.resize(depth, columns, lanes);
-        for k in 0..depth {
-            let row = &row(k)[..columns];
-            for (first, width) in groups(self.padded_columns, lanes) {
-                let to = &mut self.values[first * depth + k * width..][..width];
-                let count = width.min(columns - first);
-                let (values, padding) = to.split_at_mut(count);
-                let from = &row[first..first + count];
-                values.iter_mut().zip(from).for_each(|(to, from)| *to = from * factor);
-                padding.fill(0.0);
+        self.fill([depth, columns, lanes], |values, padded_columns| {
+            for k in 0..depth {
+                let row = &row(k)[..columns];
+                for (first, width) in groups(padded_columns, lanes) {
+                    let to = &mut values[first * depth + k * width..][..width];
+                    let count = width.min(columns - first);
+                    let (values, padding) = to.split_at_mut(count);
+                    let from = &row[first..first + count];
+                    values.iter_mut().zip(from).for_each(|(to, from)| *to = from * factor);
+                    padding.fill(0.0);
+                }
             }
-        }
+        });
     }
 
     /// Packs `factor` times the matrix with these columns, each `[K]`, for vectors of `lanes` floats.
@@ -57,26 +66,41 @@ impl PackedMatrix {
         factor: f32,
         column: impl Fn(usize) -> &'a [f32],
     ) {
-        self.resize(depth, columns, lanes);
-        for (first, width) in groups(self.padded_columns, lanes) {
-            let group = &mut self.values[first * depth..][..width * depth];
-            for index in 0..width {
-                let to = group[index..].iter_mut().step_by(width);
-                match first + index < columns {
-                    true => {
-                        let from = &column(first + index)[..depth];
-                        to.zip(from).for_each(|(to, from)| *to = from * factor);
+        self.fill([depth, columns, lanes], |values, padded_columns| {
+            for (first, width) in groups(padded_columns, lanes) {
+                let group = &mut values[first * depth..][..width * depth];
+                for index in 0..width {
+                    let to = group[index..].iter_mut().step_by(width);
+                    match first + index < columns {
+                        true => {
+                            let from = &column(first + index)[..depth];
+                            to.zip(from).for_each(|(to, from)| *to = from * factor);
+                        }
+                        false => to.for_each(|to| *to = 0.0),
                     }
-                    false => to.for_each(|to| *to = 0.0),
                 }
             }
-        }
+        });
     }
 
-    fn resize(&mut self, depth: usize, columns: usize, lanes: usize) {
+    /// Sets the shape, lets `pack` fill groups in single precision, given the number of columns with padding, and
+    /// converts these.
+    fn fill(&mut self, [depth, columns, lanes]: [usize; 3], pack: impl FnOnce(&mut [f32], usize)) {
         (self.depth, self.lanes) = (depth, lanes);
-        self.padded_columns = columns.next_multiple_of(lanes);
-        self.values.resize(depth * self.padded_columns);
+        let padded_columns = columns.next_multiple_of(lanes);
+        self.padded_columns = padded_columns;
+        let depth_in_words = self.format.words(depth);
+        self.words.resize(depth_in_words * padded_columns);
+        if self.format == OperandFormat::Float {
+            return pack(&mut self.words, padded_columns);
+        }
+        let mut floats = Buffer::take();
+        floats.resize(depth * padded_columns);
+        pack(&mut floats, padded_columns);
+        for (first, width) in groups(padded_columns, lanes) {
+            let to = &mut self.words[first * depth_in_words..][..width * depth_in_words];
+            self.format.pack(&floats[first * depth..][..width * depth], width, to);
+        }
     }
 }
 
@@ -104,11 +128,13 @@ pub struct Product<'a> {
     pub rows: usize,
 }
 
-impl WithSimd for Product<'_> {
-    type Output = ();
+impl ProductOperation for Product<'_> {
+    fn format(&self) -> OperandFormat {
+        self.right.format
+    }
 
     #[inline(always)]
-    fn with_simd<S: Simd>(mut self, simd: S) {
+    fn compute<S: Simd, P: Products<S>>(self, simd: S, products: P) {
         let PackedMatrix { depth, padded_columns, lanes, .. } = *self.right;
         assert!(lanes == S::F32_LANES && self.stride >= padded_columns);
         assert!(self.bias.is_empty() || self.bias.len() >= padded_columns);
@@ -116,14 +142,23 @@ impl WithSimd for Product<'_> {
             return;
         }
         assert!(self.out.len() >= (self.rows - 1) * self.stride + padded_columns);
+        let mut words = Buffer::take();
+        let mut this = self;
+        if products.converts() {
+            let (stride, count) = (this.left_stride, this.rows);
+            let rows = LeftRows { values: this.left, stride, count, width: depth };
+            products.convert_rows(rows, &mut words);
+            (this.left, this.left_stride) = (&words, depth.div_ceil(P::GROUP));
+        }
+        let (with, depth) = ((simd, products), depth.div_ceil(P::GROUP));
         for (first, width) in groups(padded_columns, lanes) {
             for start in (0..depth).step_by(DEPTH) {
                 let terms = start..depth.min(start + DEPTH);
                 match width / lanes {
-                    4 => self.group::<S, 4>(simd, first, terms),
-                    3 => self.group::<S, 3>(simd, first, terms),
-                    2 => self.group::<S, 2>(simd, first, terms),
-                    _ => self.group::<S, 1>(simd, first, terms),
+                    4 => this.group::<S, P, 4>(with, first, terms),
+                    3 => this.group::<S, P, 3>(with, first, terms),
+                    2 => this.group::<S, P, 2>(with, first, terms),
+                    _ => this.group::<S, P, 1>(with, first, terms),
                 }
             }
         }
@@ -131,16 +166,18 @@ impl WithSimd for Product<'_> {
 }
 
 impl Product<'_> {
-    /// Adds some terms to N vectors of columns of all rows, or starts from the bias with the first terms.
+    /// Adds some words of terms to N vectors of columns of all rows, or starts from the bias with the first ones. The
+    /// left operand is in words.
     #[inline(always)]
-    fn group<S: Simd, const N: usize>(
+    fn group<S: Simd, P: Products<S>, const N: usize>(
         &mut self,
-        simd: S,
+        (simd, products): (S, P),
         first: usize,
         terms: std::ops::Range<usize>,
     ) {
         let width = N * S::F32_LANES;
-        let values = &self.right.values[first * self.right.depth + terms.start * width..];
+        let depth = self.right.depth.div_ceil(P::GROUP);
+        let values = &self.right.words[first * depth + terms.start * width..];
         let right = Right { values, row_stride: width };
         for_row_tiles!(S, 0..self.rows, |row, M| {
             let mut tile = [[simd.splat_f32s(0.0); N]; M];
@@ -161,7 +198,7 @@ impl Product<'_> {
             }
             let values = &self.left[row * self.left_stride + terms.start..];
             let left = Left { values, row_stride: self.left_stride, column_stride: 1 };
-            let tile = multiply_add::<S, M, N>(simd, tile, left, right, terms.len());
+            let tile = multiply_add::<S, P, M, N>((simd, products), tile, left, right, terms.len());
             for m in 0..M {
                 for n in 0..N {
                     let at = (row + m) * self.stride + first + n * S::F32_LANES;
@@ -196,11 +233,11 @@ mod tests {
                 let [mut by_rows, mut by_columns] = [0, 1].map(|_| PackedMatrix::default());
                 by_rows.pack_rows(shape, 0.5, |k| &right[k * columns..][..columns]);
                 by_columns.pack_columns(shape, 0.5, |column| &transposed[column * depth..]);
-                assert_eq!(by_rows.values[..], by_columns.values[..]);
+                assert_eq!(by_rows.words[..], by_columns.words[..]);
                 let stride = by_rows.padded_columns() + lanes;
                 let mut out = vec![f32::NAN; rows * stride];
                 for bias in [&bias[..], &[]] {
-                    instructions.run(Product {
+                    instructions.multiply(Product {
                         left: &left,
                         left_stride,
                         right: &by_rows,

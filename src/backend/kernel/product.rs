@@ -4,7 +4,7 @@ use std::array::from_fn;
 
 use pulp::Simd;
 
-use super::instructions::mul_add;
+use super::operands::Products;
 
 /// Loads a vector from `values[at..]`.
 ///
@@ -26,7 +26,7 @@ pub unsafe fn store<S: Simd>(values: *mut f32, at: usize, vector: S::f32s) {
     unsafe { values.add(at).cast::<S::f32s>().write_unaligned(vector) }
 }
 
-/// Left operand: element (m, k) is `values[m * row_stride + k * column_stride]`.
+/// Left operand in words: word k of row m is `values[m * row_stride + k * column_stride]`.
 #[derive(Clone, Copy)]
 pub struct Left<'a> {
     pub values: &'a [f32],
@@ -34,17 +34,17 @@ pub struct Left<'a> {
     pub column_stride: usize,
 }
 
-/// Right operand: vector (k, n) starts at `values[k * row_stride + n * lanes]`.
+/// Right operand: vector n of words k starts at `values[k * row_stride + n * lanes]`.
 #[derive(Clone, Copy)]
 pub struct Right<'a> {
     pub values: &'a [f32],
     pub row_stride: usize,
 }
 
-/// Returns `tile` [M, N vectors] + left [M, depth] · right [depth, N vectors].
+/// Returns `tile` [M, N vectors] + left [M, depth] · right [depth, N vectors], with a depth in words.
 #[inline(always)]
-pub fn multiply_add<S: Simd, const M: usize, const N: usize>(
-    simd: S,
+pub fn multiply_add<S: Simd, P: Products<S>, const M: usize, const N: usize>(
+    (simd, products): (S, P),
     tile: [[S::f32s; N]; M],
     left: Left,
     right: Right,
@@ -64,7 +64,7 @@ pub fn multiply_add<S: Simd, const M: usize, const N: usize>(
             for m in 0..M {
                 let factor = simd.splat_f32s(*a.add(m * left.row_stride));
                 for n in 0..N {
-                    tile[m][n] = mul_add(simd, factor, vectors[n], tile[m][n]);
+                    tile[m][n] = products.add(simd, factor, vectors[n], tile[m][n]);
                 }
             }
             a = a.wrapping_add(left.column_stride);

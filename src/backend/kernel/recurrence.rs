@@ -1,14 +1,17 @@
 //! One direction of one LSTM layer over a block of texts, forward and backward.
 
+use std::hint::black_box;
 use std::marker::PhantomData;
 
-use pulp::{Simd, WithSimd};
+use pulp::Simd;
 
 use super::activation::{gates, tanh};
+use super::buffer::Buffer;
 use super::cell::{Cell, GATES, vector_groups};
 use super::dense::input_gradient_tile;
 use super::instructions::{mul_add, negate_mul_add};
 use super::layout::{ForwardCache, Layout};
+use super::operands::{LeftRows, OperandFormat, ProductOperation, Products};
 use super::product::{Left, Right, for_row_tiles, load, multiply_add, store};
 
 /// Product of U with the hidden states before a step.
@@ -16,39 +19,63 @@ pub(super) trait RecurrentProduct<S: Simd> {
     /// Prepares a step of all rows with these hidden states, [rows, P].
     fn begin_step(&mut self, simd: S, hidden: &[f32]);
 
-    /// Adds the product to z of one vector of units of M rows. `hidden` is that of [`Self::begin_step`].
+    /// Returns the left operand of the step: hidden states, [rows, P], or what they were converted to.
+    fn operand<'b>(&'b self, hidden: &'b [f32]) -> &'b [f32];
+
+    /// Adds the product to z of one vector of units of M rows. `operand` is that of the step.
     fn add<const M: usize>(
         &self,
         simd: S,
         z: [[S::f32s; GATES]; M],
-        hidden: &[f32],
+        operand: &[f32],
         row: usize,
         vector: usize,
     ) -> [[S::f32s; GATES]; M];
 }
 
-/// The product in single precision.
-struct FloatProduct<'a>(&'a Cell);
+/// The product with the weights of a cell.
+struct CellProduct<'a, P> {
+    cell: &'a Cell,
+    products: P,
+    /// Hidden states of the step in words, if they must be converted.
+    words: Buffer,
+}
 
-impl<S: Simd> RecurrentProduct<S> for FloatProduct<'_> {
+impl<S: Simd, P: Products<S>> RecurrentProduct<S> for CellProduct<'_, P> {
     #[inline(always)]
-    fn begin_step(&mut self, _: S, _: &[f32]) {}
+    fn begin_step(&mut self, _: S, hidden: &[f32]) {
+        if self.products.converts() {
+            let width = self.cell.padded_units;
+            let count = hidden.len() / width;
+            let rows = LeftRows { values: hidden, stride: width, count, width };
+            self.products.convert_rows(rows, &mut self.words);
+        }
+    }
+
+    #[inline(always)]
+    fn operand<'b>(&'b self, hidden: &'b [f32]) -> &'b [f32] {
+        let operand = if self.products.converts() { &self.words[..] } else { hidden };
+        // If the compiler knows that it is one of two, the tiles of floats take twice as long.
+        black_box(operand)
+    }
 
     #[inline(always)]
     fn add<const M: usize>(
         &self,
         simd: S,
         z: [[S::f32s; GATES]; M],
-        hidden: &[f32],
+        operand: &[f32],
         row: usize,
         vector: usize,
     ) -> [[S::f32s; GATES]; M] {
-        let Self(cell) = self;
-        let (tile_width, row_stride) = (GATES * S::F32_LANES, cell.padded_units);
-        let left = Left { values: &hidden[row * row_stride..], row_stride, column_stride: 1 };
-        let packed = &cell.recurrent[vector * cell.units * tile_width..];
+        let Self { cell, products, .. } = self;
+        let (tile_width, depth) = (GATES * S::F32_LANES, cell.units.div_ceil(P::GROUP));
+        // A vector has a whole number of words.
+        let row_stride = cell.padded_units / P::GROUP;
+        let left = Left { values: &operand[row * row_stride..], row_stride, column_stride: 1 };
+        let packed = &cell.recurrent.words[vector * depth * tile_width..];
         let right = Right { values: packed, row_stride: tile_width };
-        multiply_add::<S, M, GATES>(simd, z, left, right, cell.units)
+        multiply_add::<S, P, M, GATES>((simd, *products), z, left, right, depth)
     }
 }
 
@@ -68,12 +95,14 @@ pub struct Forward<'a> {
     pub zero_initial_state: bool,
 }
 
-impl WithSimd for Forward<'_> {
-    type Output = ();
+impl ProductOperation for Forward<'_> {
+    fn format(&self) -> OperandFormat {
+        self.cell.recurrent.format
+    }
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let product = FloatProduct(self.cell);
+    fn compute<S: Simd, P: Products<S>>(self, simd: S, products: P) {
+        let product = CellProduct { cell: self.cell, products, words: Buffer::take() };
         self.run(simd, product);
     }
 }
@@ -119,7 +148,7 @@ impl Forward<'_> {
                 cell,
                 projected,
                 input_rows: &input_rows[offset..next_offset],
-                hidden,
+                operand: product.operand(hidden),
                 product: has_state.then_some(&product),
                 cell_state: match keep_gates {
                     true => cell_state[offset * padded_units..].as_ptr(),
@@ -151,8 +180,8 @@ struct ForwardStep<'a, S, Product> {
     projected: &'a [f32],
     /// Row of `projected` for each row of the block; all of them exist.
     input_rows: &'a [u32],
-    /// Hidden state before the step, [rows, P].
-    hidden: &'a [f32],
+    /// Left operand of the product.
+    operand: &'a [f32],
     /// Cell state before the step, [rows, P].
     cell_state: *const f32,
     /// Product of U; `None` if the hidden state is zero.
@@ -179,7 +208,7 @@ impl<S: Simd, Product: RecurrentProduct<S>> ForwardStep<'_, S, Product> {
             }
         }
         if let Some(product) = self.product {
-            tile = product.add(simd, tile, self.hidden, row, vector);
+            tile = product.add(simd, tile, self.operand, row, vector);
         }
         for m in 0..M {
             let at = (row + m) * padded_units + vector * lanes;
@@ -262,11 +291,13 @@ pub struct Backward<'a> {
     pub carry: &'a mut [f32],
 }
 
-impl WithSimd for Backward<'_> {
-    type Output = ();
+impl ProductOperation for Backward<'_> {
+    fn format(&self) -> OperandFormat {
+        self.cell.recurrent_transposed.format
+    }
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
+    fn compute<S: Simd, P: Products<S>>(self, simd: S, products: P) {
         let Self { cell, layout, hidden_gradient, cell_gradient, cache, carry } = self;
         let (padded_units, gates_width) = (cell.padded_units, cell.gates_width());
         let (tokens, rows) = (layout.tokens(), layout.active_rows(0));
@@ -281,10 +312,20 @@ impl WithSimd for Backward<'_> {
             HiddenGradient::PerStep(values) => values.len() >= tokens * padded_units,
         });
         assert!(cell_gradient.is_none_or(|values| values.len() >= tokens * padded_units));
+        let (with, mut words) = ((simd, products), Buffer::take());
         for step in (0..layout.steps()).rev() {
             let (offset, next_offset) = (layout.offset(step), layout.offset(step + 1));
             let (active, next_active) = (layout.active_rows(step), layout.active_rows(step + 1));
             let (gates, next_gradients) = cache.gates.split_at_mut(next_offset * gates_width);
+            let next_gradients = match products.converts() {
+                true => {
+                    let (values, width) = (&*next_gradients, gates_width);
+                    let rows = LeftRows { values, stride: width, count: next_active, width };
+                    products.convert_rows(rows, &mut words);
+                    &words[..]
+                }
+                false => next_gradients,
+            };
             let step = BackwardStep {
                 cell,
                 hidden_gradient,
@@ -297,9 +338,9 @@ impl WithSimd for Backward<'_> {
             };
             for (vector, group) in vector_groups(padded_units / S::F32_LANES) {
                 match group {
-                    4 => step.group::<S, 4>(simd, vector, active, next_active),
-                    2 => step.group::<S, 2>(simd, vector, active, next_active),
-                    _ => step.group::<S, 1>(simd, vector, active, next_active),
+                    4 => step.group::<S, P, 4>(with, vector, active, next_active),
+                    2 => step.group::<S, P, 2>(with, vector, active, next_active),
+                    _ => step.group::<S, P, 1>(with, vector, active, next_active),
                 }
             }
         }
@@ -314,7 +355,7 @@ struct BackwardStep<'a> {
     cell_gradient: Option<&'a [f32]>,
     /// Index of the first row's token.
     offset: usize,
-    /// dz of the next step, [rows that continue, 4P].
+    /// dz of the next step in words, [rows that continue, 4P in words].
     next_gradients: &'a [f32],
     /// Gates, which are replaced by dz, [rows, 4P].
     gates: *mut f32,
@@ -327,17 +368,18 @@ struct BackwardStep<'a> {
 impl BackwardStep<'_> {
     /// Computes N vectors of units of all rows. The first `next_active` rows have a next step.
     #[inline(always)]
-    fn group<S: Simd, const N: usize>(
+    fn group<S: Simd, P: Products<S>, const N: usize>(
         &self,
-        simd: S,
+        (simd, products): (S, P),
         vector: usize,
         active: usize,
         next_active: usize,
     ) {
         for_row_tiles!(S, 0..next_active, |row, M| {
-            let packed = &self.cell.recurrent_transposed;
-            let gradients = &self.next_gradients[row * self.cell.gates_width()..];
-            let tile = input_gradient_tile::<S, M, N>(simd, self.cell, packed, gradients, vector);
+            let (cell, with) = (self.cell, (simd, products));
+            let packed = &cell.recurrent_transposed.words[..];
+            let gradients = &self.next_gradients[row * cell.gates_width() / P::GROUP..];
+            let tile = input_gradient_tile::<S, P, M, N>(with, cell, packed, gradients, vector);
             self.tile::<S, M, N>(simd, row, vector, Some(tile));
         });
         for_row_tiles!(S, next_active..active, |row, M| {

@@ -78,6 +78,35 @@ impl LanguageModelBatch {
     }
 }
 
+/// The batch of a joint language model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JointBatch {
+    /// Tokens.
+    pub batch: LanguageModelBatch,
+    /// Number of the step, from 0, which determines its negatives and dropout.
+    pub step: u64,
+    /// True if the rows do not continue those of the batch before.
+    pub starts: bool,
+}
+
+/// Start of the names of all tensors of such a language model in the optimizer state of the classifier: its layers
+/// above the LSTMs, their state of Adam, and the carried states.
+pub const JOINT_PREFIX: &str = "language_model.";
+
+/// Removes the tensors of a joint language model from an optimizer state, and returns
+/// them under the names that they have in the language model.
+pub fn take_joint_state(state: &mut Vec<NamedTensor>) -> Vec<NamedTensor> {
+    let (joint, others) =
+        std::mem::take(state).into_iter().partition(|tensor| tensor.name.starts_with(JOINT_PREFIX));
+    *state = others;
+    let joint: Vec<NamedTensor> = joint;
+    let renamed = joint.into_iter().map(|tensor| {
+        let name = tensor.name[JOINT_PREFIX.len()..].to_owned();
+        NamedTensor { name, ..tensor }
+    });
+    renamed.collect()
+}
+
 /// Settings of the training of a language model.
 #[derive(Clone, Debug)]
 pub struct LanguageModelSettings {
@@ -95,7 +124,7 @@ pub struct LanguageModelSettings {
     pub shards: usize,
     /// Random seed of the negatives and of dropout.
     pub seed: u64,
-    /// Precision of training with libtorch. Scores are always computed in 32 bits.
+    /// Precision of training. Scores are always computed in 32 bits.
     pub precision: Precision,
 }
 

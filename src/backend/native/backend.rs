@@ -8,13 +8,14 @@ use rayon::prelude::*;
 
 use super::language_model::NativeLanguageModel;
 use super::learner::{NativeInference, NativeLearner};
+use super::network::operand_format;
 use super::sharding::BLOCK;
 use crate::backend::backends::Backend;
-use crate::backend::kernel::{AlignedVec, Cell, InputProjection, Instructions};
+use crate::backend::kernel::{AlignedVec, Cell, InputProjection, Instructions, OperandFormat};
 use crate::backend::learner::{Inference, Learner};
 use crate::backend::memory::Concurrency;
 use crate::backend::{LanguageModelLearner, LanguageModelSettings};
-use crate::config::{BackendKind, TrainConfig};
+use crate::config::{BackendKind, Precision, TrainConfig};
 use crate::model::{LanguageModelSpec, ModelSpec, NamedTensor, StoredTensor};
 use crate::objective::Objective;
 use crate::output::format::pluralize;
@@ -22,7 +23,10 @@ use crate::system::threads;
 
 /// The native backend on this process's threads.
 #[derive(Debug)]
-pub struct NativeBackend(());
+pub struct NativeBackend {
+    /// Precision of LSTMs in training and prediction.
+    precision: Precision,
+}
 
 impl NativeBackend {
     /// Starts the threads.
@@ -31,7 +35,34 @@ impl NativeBackend {
     /// Returns an error if the system refuses to start a thread.
     pub fn start(threads: Option<NonZeroUsize>) -> anyhow::Result<Self> {
         threads::set_count(threads)?;
-        Ok(Self(()))
+        Ok(Self { precision: Precision::Fp32 })
+    }
+
+    /// Returns the backend for models of this precision.
+    #[must_use]
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
+    }
+
+    /// Format of the operands of LSTMs.
+    fn format(&self) -> OperandFormat {
+        operand_format(self.precision, Instructions::best())
+    }
+
+    /// Returns true if this processor has instructions for bf16.
+    pub fn has_bf16() -> bool {
+        OperandFormat::bf16(Instructions::best()) == OperandFormat::Bf16Pairs
+    }
+
+    /// Describes the instructions.
+    fn instructions(&self) -> String {
+        let bf16 = match self.format() {
+            OperandFormat::Float => "",
+            OperandFormat::RoundedFloat => " (bf16 in fp32)",
+            OperandFormat::Bf16Pairs => " BF16",
+        };
+        format!("{}{bf16}", Instructions::best())
     }
 
     /// Returns how much of a training step is in memory at once.
@@ -42,7 +73,7 @@ impl NativeBackend {
 
 impl fmt::Display for NativeBackend {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "CPU, {}, {}", Instructions::best(), pluralize(threads::count(), "thread"))
+        write!(f, "CPU, {}, {}", self.instructions(), pluralize(threads::count(), "thread"))
     }
 }
 
@@ -87,7 +118,7 @@ impl Backend for NativeBackend {
 
     /// The threads only share out the shards. The order of sums depends on the length of vectors.
     fn arithmetic(&self) -> String {
-        format!("lstmtext {}, {}", env!("CARGO_PKG_VERSION"), Instructions::best())
+        format!("lstmtext {}, {}", env!("CARGO_PKG_VERSION"), self.instructions())
     }
 
     fn concurrency(&self, train: &TrainConfig) -> Option<Concurrency> {
@@ -99,7 +130,8 @@ impl Backend for NativeBackend {
         const SIZE: usize = 1024;
         const REPETITIONS: usize = 10;
         let instructions = Instructions::best();
-        let mut cell = Cell::new(SIZE, SIZE / 4, instructions.lanes());
+        let format = [self.format(); 2];
+        let mut cell = Cell::new(SIZE, SIZE / 4, instructions.lanes(), format);
         cell.pack(&vec![1e-3; SIZE * SIZE], &vec![0.0; SIZE * SIZE / 4], &vec![0.0; SIZE]);
         let rows = SIZE.div_ceil(threads::count());
         let mut outputs: Vec<AlignedVec> =
@@ -110,7 +142,12 @@ impl Backend for NativeBackend {
             for _ in 0..repetitions {
                 outputs.par_iter_mut().for_each(|projected| {
                     let (cell, inputs) = (&cell, &inputs);
-                    instructions.run(InputProjection { cell, inputs, row_stride: SIZE, projected });
+                    instructions.multiply(InputProjection {
+                        cell,
+                        inputs,
+                        row_stride: SIZE,
+                        projected,
+                    });
                 });
             }
             start.elapsed().as_secs_f64() / repetitions as f64

@@ -44,6 +44,28 @@ impl Gradients {
         rows.zip(other.rows.iter().chain(&other.ngrams)).for_each(|(sum, rows)| sum.add(rows));
     }
 
+    /// Adds `factor` times the gradient of parameter `of` of other weights to that of a parameter, unless that has none
+    /// because it is frozen.
+    pub fn add_parameter(&mut self, parameter: usize, other: &Self, of: usize, factor: f32) {
+        let scaled = |values: &[f32]| values.iter().map(|value| value * factor).collect();
+        if let Some(rows) = other.rows_of(of) {
+            if let Some(sum) = self.rows.iter_mut().find(|rows| rows.parameter == parameter) {
+                let (words, values) = (rows.words.clone(), scaled(&rows.values));
+                sum.add(&RowGradient { parameter, words, values });
+            }
+        } else if let Some((sum, values)) = self.dense.get_mut(parameter).zip(other.dense.get(of)) {
+            sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += factor * value);
+        }
+    }
+
+    /// Removes the gradient of a parameter.
+    pub fn remove_parameter(&mut self, parameter: usize) {
+        self.rows.retain(|rows| rows.parameter != parameter);
+        if let Some(values) = self.dense.get_mut(parameter) {
+            values.clear();
+        }
+    }
+
     /// Removes the gradients of frozen weights, so that the norm does not include them.
     pub fn remove_frozen(&mut self, weights: &[Weight]) {
         for (values, weight) in self.dense.iter_mut().zip(weights) {

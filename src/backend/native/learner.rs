@@ -11,20 +11,22 @@ use super::branch::SequenceStates;
 use super::dropout::Dropout;
 use super::gradients::Gradients;
 use super::idle::Idle;
+use super::language_model::JointLanguageModel;
 use super::network::{Network, PartialGradients, UnlabelledTerms, VirtualPerturbation};
 use super::optimizer::Optimizer;
 use super::perturbation::Perturbation;
 use super::process_sum::{Exchange, ProcessSum};
 use super::sharding::{BatchSharder, ShardedBatch};
 use crate::backend::kernel::Instructions;
+use crate::backend::language_model::take_joint_state;
 use crate::backend::{
-    BatchLoss, Inference, LOSS_SCALE, Learner, PreparedBatch, Preparer, RandomSigns, StepStats,
-    Times, is_average_state,
+    BatchLoss, Inference, LOSS_SCALE, LanguageModelSettings, Learner, PreparedBatch, Preparer,
+    RandomSigns, StepStats, Times, is_average_state,
 };
 use crate::config::{Inputs, TrainConfig};
 use crate::data::Dataset;
 use crate::distributed::{Group, Worker};
-use crate::model::{ModelSpec, NamedTensor, StoredTensor};
+use crate::model::{LanguageModelSpec, ModelSpec, NamedTensor, StoredTensor};
 use crate::objective::{AddedLosses, Objective};
 use crate::text::Corpus;
 
@@ -139,6 +141,7 @@ pub struct NativeLearner {
     shards: usize,
     optimizer: Optimizer,
     average: Option<Average>,
+    language_model: Option<JointLanguageModel>,
     objective: Objective,
     config: TrainConfig,
     gradients: Gradients,
@@ -177,6 +180,7 @@ impl NativeLearner {
             shards: spec.config.train.shard_count(),
             optimizer: Optimizer::new(&spec.config.train, weights, Instructions::best()),
             average: Average::new(&spec.config.train.average, weights),
+            language_model: None,
             objective: objective.clone(),
             config: spec.config.train.clone(),
             gradients: Gradients::default(),
@@ -334,8 +338,36 @@ impl Learner for NativeLearner {
         Ok(())
     }
 
+    fn join_language_model(
+        &mut self,
+        spec: &LanguageModelSpec,
+        settings: LanguageModelSettings,
+        weights: Vec<NamedTensor>,
+    ) -> anyhow::Result<()> {
+        let (network, weight) =
+            (self.inference.network.weights(), self.config.language_model_weight);
+        self.language_model =
+            Some(JointLanguageModel::new(spec, settings, weights, network, weight)?);
+        Ok(())
+    }
+
+    fn add_language_model(&mut self, batch: &PreparedBatch, group: Group) -> anyhow::Result<()> {
+        let Some((model, batch)) = self.language_model.as_mut().zip(batch.language_model()) else {
+            return Ok(());
+        };
+        let (network, gradients) = (&mut self.inference.network, &mut self.gradients);
+        let loss = self.times.measure("language model", || {
+            model.add_gradients(network.weights_mut(), batch, group, gradients)
+        })?;
+        self.added.language_model_loss = Some(loss);
+        Ok(())
+    }
+
     fn clip_gradients(&mut self, limit: Option<f64>) -> anyhow::Result<()> {
-        let norm = self.times.measure("clip", || self.gradients.norm());
+        let norm = self.times.measure("clip", || {
+            let of_language_model = self.language_model.as_ref().map(JointLanguageModel::norm);
+            self.gradients.norm().hypot(of_language_model.unwrap_or(0.0))
+        });
         self.gradient_norm = norm;
         self.factor = match limit {
             Some(limit) if norm.is_finite() && norm > limit => (limit / norm) as f32,
@@ -363,6 +395,9 @@ impl Learner for NativeLearner {
                     self.factor,
                 );
             });
+            if let Some(model) = &mut self.language_model {
+                self.times.measure("optimizer", || model.update(learning_rate, self.factor));
+            }
             self.times.measure("pack", || network.pack());
         }
         Ok(())
@@ -420,11 +455,16 @@ impl Learner for NativeLearner {
         let weights = self.inference.network.weights();
         let mut state = self.optimizer.state(weights);
         state.extend(self.average.iter().flat_map(|average| average.state(weights)));
+        state.extend(self.language_model.iter_mut().flat_map(JointLanguageModel::state));
         state
     }
 
     fn load_optimizer_state(&mut self, mut state: Vec<NamedTensor>) -> anyhow::Result<()> {
         state.retain(|tensor| !LOSS_SCALE.contains(&tensor.name.as_str()));
+        let of_language_model = take_joint_state(&mut state);
+        if let Some(model) = &mut self.language_model {
+            model.load(of_language_model)?;
+        }
         let (of_average, state) = state.into_iter().partition(is_average_state);
         let weights = self.inference.network.weights();
         if let Some(average) = &mut self.average {

@@ -1,7 +1,7 @@
-//! Numbers of the distinct words of some texts: the rows of tables and gradients that have one row for each word. The
+//! OperandFormat of the distinct words of some texts: the rows of tables and gradients that have one row for each word. The
 //! tables and gradients themselves don't belong here.
 
-/// Numbers distinct words in the order in which they first occur. Starting over takes constant time.
+/// OperandFormat distinct words in the order in which they first occur. Starting over takes constant time.
 pub struct RowNumbers {
     round: u32,
     /// Last round in which each word occurred, and its number in that round.

@@ -10,7 +10,7 @@ use crate::data::batch_plan::{BatchPlan, Bucketing};
 use crate::data::prepared::PreparedData;
 use crate::distributed::{Group, SingleProcess, Worker};
 use crate::run::checkpoint::Checkpoint;
-use crate::train::UnlabelledTexts;
+use crate::train::AddedTexts;
 use crate::train::setup::{self, Beginning};
 
 /// The examples and batches on which classifiers are trained.
@@ -40,19 +40,14 @@ impl ClassifierSteps {
         learner.start_averaging();
         let before = learner.times();
         let mut prepare = learner.preparer(Worker::ALONE);
-        let texts = self.data.unlabelled.as_ref();
-        let mut unlabelled = texts.map(|texts| {
-            (UnlabelledTexts::new(texts, config), learner.unlabelled_preparer(Worker::ALONE))
-        });
+        let mut added = AddedTexts::of(&self.data)?.batches(learner);
         let mut round = Round::new();
         let between = learner.stats_interval();
         let begun = Instant::now();
         for step in 0..self.steps {
             let start = Instant::now();
-            let mut batch = prepare(&self.data.train, self.plan.batch(step), step as u64);
-            if let Some((texts, prepare)) = &mut unlabelled {
-                batch = texts.add_to(batch, step as u64, prepare);
-            }
+            let batch = prepare(&self.data.train, self.plan.batch(step), step as u64);
+            let batch = added.add_to(batch, step as u64);
             round.prepare += start.elapsed().as_secs_f64();
             let start = Instant::now();
             // With this learning rate, the weights hardly change, and the step takes as long as any other.

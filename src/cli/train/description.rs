@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_yaml::Value;
 
-use crate::backend::Backend;
+use crate::backend::{Backend, note_slow_bf16};
 use crate::cli::processes::Processes;
 use crate::cli::starter;
 use crate::config::{
@@ -54,10 +54,11 @@ pub fn describe_run(
     let is_idle = config.data.unlabelled.is_some() && data.unlabelled.is_none();
     if is_idle && config.train.from.is_none() && config.pretrain.stages.is_empty() {
         note(
-            "data.unlabelled has no effect without train.virtual_adversarial.epsilon, train.entropy_weight or \
-             pretrain.stages",
+            "data.unlabelled has no effect without train.virtual_adversarial.epsilon, train.entropy_weight, \
+             train.language_model_weight or pretrain.stages",
         );
     }
+    note_slow_bf16(backend, config);
     let mut how = String::new();
     let is_native = backend.kind() == BackendKind::Native;
     if backend.is_cuda() || !is_native && config.precision.is_half() {

@@ -20,7 +20,8 @@ section! {
         /// Test data, evaluated once after training. null: split off from the training data if
         /// data.split.test is greater than 0.
         test: Option<PathBuf> = None;
-        /// Texts without labels for train.virtual_adversarial and train.entropy_weight: a file, a
+        /// Texts without labels for train.virtual_adversarial, train.entropy_weight and
+        /// train.language_model_weight: a file, a
         /// directory or a pattern as in train, whose labels are ignored if it has any. In folder format
         /// also a directory of texts. null: these terms use the training texts.
         unlabelled: Option<PathBuf> = None;

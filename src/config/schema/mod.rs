@@ -70,11 +70,12 @@ section! {
         /// C++ library, on the CPU or a CUDA device. auto: native on the CPU, where it is faster,
         /// and libtorch on CUDA.
         backend: BackendKind = BackendKind::Auto;
-        /// Floating-point precision on CUDA. fp32: full single precision. tf32: TensorFloat-32 in
-        /// matrix products, which keeps 10 bits of the mantissa and is what PyTorch allows cuDNN by
-        /// default. bf16, fp16: 16 bits in the LSTM; weights, optimizer state, pooling and loss stay
-        /// in fp32, and fp16 uses dynamic loss scaling and skips steps whose gradients overflow. On
-        /// the CPU, libtorch also computes in 16 bits, slowly; the native backend always uses fp32.
+        /// Floating-point precision. fp32: full single precision. tf32: TensorFloat-32 in matrix products
+        /// on CUDA, which keeps 10 bits of the mantissa and is what PyTorch allows cuDNN by default; fp32
+        /// on the CPU. bf16, fp16: 16 bits in the LSTM; weights, optimizer state, pooling and loss stay
+        /// in fp32, and fp16 uses dynamic loss scaling and skips steps whose gradients overflow. The native
+        /// backend multiplies bf16 and adds in fp32, which is faster on processors with AVX-512 BF16, and has
+        /// no fp16. On the CPU, libtorch also computes in 16 bits, slowly.
         precision: Precision = Precision::Tf32;
         /// Use deterministic algorithms on CUDA, so that two runs on the same device are identical
         /// bit for bit. Slower. On the CPU, two runs on the same machine always are; with libtorch,
@@ -117,7 +118,7 @@ choice! {
 }
 
 choice! {
-    /// Floating-point precision on CUDA.
+    /// Floating-point precision.
     pub enum Precision {
         /// 32 bits.
         Fp32 = "fp32",

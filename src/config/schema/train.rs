@@ -99,6 +99,11 @@ section! {
         /// minimization, Grandvalet and Bengio 2005). Needs no labels, and uses the texts in
         /// data.unlabelled, or else those of the batch.
         entropy_weight: f64 = 0.0, at_least(0.0);
+        /// Weight of the loss of a joint language model, which shares the embedding and the LSTMs, and reads the
+        /// training texts and those in data.unlabelled. Keeps a model that starts from a language model from
+        /// forgetting it (Chronopoulou, Baziotis and Potamianos 2019). The loss is the mean of both directions in
+        /// nats per token. pretrain.language_model sets the batches, the negatives and the dropouts.
+        language_model_weight: f64 = 0.0, at_least(0.0);
         /// Averaging of the weights over the steps. Validation, testing, best/ and last/ use the
         /// averages. Training continues from the weights before averaging, which checkpoints have in
         /// raw.safetensors.
@@ -196,6 +201,11 @@ impl TrainConfig {
     /// Returns true if terms of the loss need no labels.
     pub fn has_unlabelled_terms(&self) -> bool {
         self.virtual_adversarial.epsilon.is_some() || self.entropy_weight > 0.0
+    }
+
+    /// Returns true if there is a joint language model.
+    pub fn has_language_model(&self) -> bool {
+        self.language_model_weight > 0.0
     }
 
     /// Returns true if word vectors are perturbed.

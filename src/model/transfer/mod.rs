@@ -2,6 +2,7 @@
 //! Reading checkpoints does not belong here.
 
 mod labels;
+mod language_model;
 mod ngrams;
 
 use std::collections::{HashMap, HashSet};
@@ -9,6 +10,7 @@ use std::collections::{HashMap, HashSet};
 use anyhow::{bail, ensure};
 
 use self::labels::LabelMap;
+pub use self::language_model::match_output_layers;
 use super::named_tensors::NamedTensor;
 use super::parameters::{
     ModelSpec, Parameter, Role, ngram_value_name, ngram_weight_name, parameters,

@@ -10,6 +10,9 @@ mod stream;
 mod trainer;
 
 pub use scoring::{TextScore, score_texts};
-pub use setup::{Start, add_observers, check, create_trainer, inference, new_learner, rows};
+pub use setup::{
+    Start, add_observers, check, check_processes, create_trainer, inference, new_learner, rows,
+    settings,
+};
 pub use stream::{Rows, TokenStream};
 pub use trainer::{Diverged, Ending, LanguageModelTrainer};

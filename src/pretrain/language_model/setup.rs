@@ -4,7 +4,7 @@ use anyhow::{Context, ensure};
 
 use super::console::Console;
 use super::files::{RunFiles, TensorBoard};
-use super::stream::Rows;
+use super::stream::{Rows, TokenStream};
 use super::trainer::{LanguageModelTrainer, Parts};
 use crate::backend::language_model::{DropoutRates, check_memory};
 use crate::backend::{Backend, LanguageModelLearner, LanguageModelSettings};
@@ -18,7 +18,7 @@ use crate::random::{SeedPurpose, derive_seed};
 use crate::run::checkpoint::Checkpoint;
 use crate::run::directory::RunDirectory;
 use crate::run::language_model::LanguageModelProgress;
-use crate::text::{Encoders, START, coverage, read_vectors};
+use crate::text::{Encoders, coverage, read_vectors};
 
 /// Weights and state with which training begins.
 #[derive(Clone, Copy)]
@@ -109,32 +109,55 @@ pub fn rows(config: &Config, texts: &PretrainingTexts) -> anyhow::Result<Rows> {
     rows.context("there are too few texts to learn a language model from")
 }
 
-/// Returns the settings of a training on some texts divided into these rows.
+/// Returns the settings of a training on texts with these numbers of occurrences of each id, `[V]`, divided into these
+/// rows. `seed` determines negatives and dropout.
 ///
 /// # Errors
 /// Returns an error if the model does not fit into memory.
-fn settings(
+pub fn settings(
     backend: &dyn Backend,
     config: &Config,
-    texts: &PretrainingTexts,
+    counts: Vec<u64>,
+    seed: u64,
     rows: Rows,
 ) -> anyhow::Result<LanguageModelSettings> {
     let of_model = &config.pretrain.language_model;
+    let input = &config.inputs[0];
+    let spec = LanguageModelSpec { input, vocabulary_size: counts.len() };
     let settings = LanguageModelSettings {
         rows: rows.count,
         negatives: of_model.negatives,
-        counts: stream_counts(texts),
+        counts,
         dropout: dropout_rates(of_model),
         gradient_clip: of_model.gradient_clip,
         shards: config.train.shard_count().min(rows.count),
-        seed: config.train.seed,
+        seed,
         precision: config.precision,
     };
     // The memory of another device is not known.
     if backend.kind() == BackendKind::Native {
-        check_memory(&spec(config, texts), &settings, rows.steps)?;
+        check_memory(&spec, &settings, rows.steps)?;
     }
     Ok(settings)
+}
+
+/// Checks that each process has a row of a batch divided into these rows. The native backend needs no such thing.
+///
+/// # Errors
+/// Returns an error if one has none.
+pub fn check_processes(
+    backend: &dyn Backend,
+    rows: Rows,
+    collective: &dyn Collective,
+) -> anyhow::Result<()> {
+    let processes = collective.worker().world_size;
+    ensure!(
+        backend.kind() == BackendKind::Native || rows.count >= processes,
+        "{} rows of texts cannot be divided among {processes} processes; start fewer, use more texts, or raise \
+         pretrain.language_model.batch_size",
+        rows.count
+    );
+    Ok(())
 }
 
 /// Creates a language model with initial weights, which is to be trained on some texts divided into these rows.
@@ -147,7 +170,7 @@ pub fn new_learner(
     texts: &PretrainingTexts,
     rows: Rows,
 ) -> anyhow::Result<Box<dyn LanguageModelLearner>> {
-    let settings = settings(backend, config, texts, rows)?;
+    let settings = settings(backend, config, stream_counts(texts), config.train.seed, rows)?;
     backend.language_model(&spec(config, texts), settings, starting_weights(config, texts)?)
 }
 
@@ -166,7 +189,8 @@ pub fn create_trainer<'a>(
     let config = &full.pretrain.language_model;
     let spec = spec(full, texts);
     let rows = rows(full, texts)?;
-    let settings = settings(backend, full, texts, rows)?;
+    let settings = settings(backend, full, stream_counts(texts), full.train.seed, rows)?;
+    check_processes(backend, rows, collective)?;
     let fingerprint = texts.fingerprint();
     let mut progress = LanguageModelProgress::default();
     if let Start::Resume(checkpoint) = start {
@@ -244,11 +268,9 @@ pub fn inference(
     model.with_context(|| checkpoint.unusable())
 }
 
-/// Counts of all ids in the stream, in which a START token stands before each text.
+/// Counts of all ids in the stream of texts.
 fn stream_counts(texts: &PretrainingTexts) -> Vec<u64> {
-    let mut counts = texts.counts.clone();
-    counts[START as usize] += texts.texts() as u64;
-    counts
+    TokenStream::in_order(&texts.train).counts(texts.counts.len())
 }
 
 /// Adds the observers that write to the run directory, and the one that prints.

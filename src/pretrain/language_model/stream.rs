@@ -8,9 +8,10 @@ use crate::backend::LanguageModelBatch;
 use crate::random::{SeedPurpose, derive_seed};
 use crate::text::{Corpus, START};
 
-/// The tokens of all texts in the order of an epoch. A START token stands before each text.
+/// The tokens of all texts in the order of an epoch. A START token stands before each text that does not begin with
+/// one.
 pub struct TokenStream<'a> {
-    corpora: &'a [Corpus],
+    corpora: Vec<&'a Corpus>,
     /// Index of each text among those of all corpora, in the order of the epoch.
     order: Vec<u32>,
     /// Position after the last token of each text.
@@ -46,7 +47,11 @@ impl Rows {
 
 impl<'a> TokenStream<'a> {
     /// Creates the stream of an epoch, with the texts in an order that depends on `seed` and the epoch, from 0.
-    pub fn shuffled(corpora: &'a [Corpus], seed: u64, epoch: usize) -> Self {
+    pub fn shuffled(
+        corpora: impl IntoIterator<Item = &'a Corpus>,
+        seed: u64,
+        epoch: usize,
+    ) -> Self {
         let mut stream = Self::in_order(corpora);
         let seed = derive_seed(seed, SeedPurpose::Shuffle(epoch));
         stream.order.shuffle(&mut Pcg64::seed_from_u64(seed));
@@ -55,8 +60,9 @@ impl<'a> TokenStream<'a> {
     }
 
     /// Creates a stream with the texts in their order.
-    pub fn in_order(corpora: &'a [Corpus]) -> Self {
-        let texts: usize = corpora.iter().map(Corpus::len).sum();
+    pub fn in_order(corpora: impl IntoIterator<Item = &'a Corpus>) -> Self {
+        let corpora: Vec<&Corpus> = corpora.into_iter().collect();
+        let texts: usize = corpora.iter().map(|corpus| corpus.len()).sum();
         let mut stream = Self { corpora, order: (0..texts as u32).collect(), ends: Vec::new() };
         stream.set_ends();
         stream
@@ -65,7 +71,8 @@ impl<'a> TokenStream<'a> {
     fn set_ends(&mut self) {
         let mut end = 0;
         let ends = self.order.iter().map(|text| {
-            end += 1 + self.text(*text).len() as u64;
+            let text = self.text(*text);
+            end += u64::from(lacks_start(text)) + text.len() as u64;
             end
         });
         self.ends = ends.collect();
@@ -73,13 +80,25 @@ impl<'a> TokenStream<'a> {
 
     /// Returns the ids of a text, given by its index among those of all corpora.
     fn text(&self, mut index: u32) -> &'a [u32] {
-        for corpus in self.corpora {
+        for corpus in &self.corpora {
             match index.checked_sub(corpus.len() as u32) {
                 None => return corpus.text(index as usize),
                 Some(rest) => index = rest,
             }
         }
         &[]
+    }
+
+    /// Returns the number of occurrences of each id, `[V]`.
+    pub fn counts(&self, vocabulary_size: usize) -> Vec<u64> {
+        let mut counts = vec![0; vocabulary_size];
+        for corpus in &self.corpora {
+            let of_corpus = corpus.id_counts(vocabulary_size);
+            counts.iter_mut().zip(of_corpus).for_each(|(sum, count)| *sum += count);
+        }
+        let lacking = self.order.iter().filter(|text| lacks_start(self.text(**text)));
+        counts[START as usize] += lacking.count() as u64;
+        counts
     }
 
     /// Number of tokens, with those before the texts.
@@ -94,12 +113,13 @@ impl<'a> TokenStream<'a> {
         let start = text.checked_sub(1).map_or(0, |before| self.ends[before]);
         let mut skipped = (position - start) as usize;
         while ids.len() < end && text < self.order.len() {
-            let missing = end - ids.len();
-            if skipped == 0 {
+            let all = self.text(self.order[text]);
+            let starts = usize::from(lacks_start(all));
+            if skipped < starts {
                 ids.push(START);
             }
-            let words = &self.text(self.order[text])[skipped.saturating_sub(1)..];
-            ids.extend(words.iter().take(missing - usize::from(skipped == 0)));
+            let missing = end - ids.len();
+            ids.extend(all[skipped.saturating_sub(starts)..].iter().take(missing));
             (text, skipped) = (text + 1, 0);
         }
     }
@@ -119,6 +139,11 @@ impl<'a> TokenStream<'a> {
         }
         LanguageModelBatch { ids, rows: rows.count }
     }
+}
+
+/// Returns true if a text does not begin with a START token of its own (`text.start_token`).
+fn lacks_start(text: &[u32]) -> bool {
+    text.first() != Some(&START)
 }
 
 #[cfg(test)]
@@ -148,6 +173,25 @@ mod tests {
         assert_eq!(batches[1][0], [5, 6, 1, 8, 9, 10]);
         assert_eq!(batches[0][1], [1, 6, 5, 10, 9, 8]);
         assert_eq!(batches[1][1], [5, 4, 1, 8, 1, 7]);
+    }
+
+    #[test]
+    fn each_text_has_one_start() {
+        let with_start = corpora(&[vec![vec![START, 4, 5], vec![START, 6]], vec![vec![7]]]);
+        let without = corpora(&[vec![vec![4, 5], vec![6]], vec![vec![7]]]);
+        let [a, b] = [&with_start, &without].map(TokenStream::in_order);
+        let all = |stream: &TokenStream| {
+            let mut ids = Vec::new();
+            (0..stream.tokens()).for_each(|position| stream.read(position, 1, &mut ids));
+            let mut whole = Vec::new();
+            stream.read(0, stream.tokens() as usize, &mut whole);
+            assert_eq!(ids, whole);
+            whole
+        };
+        assert_eq!(all(&a), [START, 4, 5, START, 6, START, 7]);
+        assert_eq!(all(&b), all(&a));
+        assert_eq!(a.counts(9), b.counts(9));
+        assert_eq!(a.counts(9), [0, 3, 0, 0, 1, 1, 1, 1, 0]);
     }
 
     #[test]

@@ -277,7 +277,7 @@ mod tests {
         let [groups, headings] = Console::new(&config).headings();
         assert_eq!(headings[TRAINING], "  loss    accuracy    adversarial    entropy");
         assert_eq!(groups[TRAINING].len(), headings[TRAINING].len());
-        let added = AddedLosses::of(&config, [0.25, 7.0, 0.125]);
+        let added = AddedLosses::of(&config, [0.25, 7.0, 0.125, 9.0]);
         assert_eq!(added_cells(&added), "         0.2500     0.1250");
         assert_eq!(shown_losses(&added), ", adversarial loss 0.2500, entropy 0.1250");
     }

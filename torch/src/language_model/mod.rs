@@ -15,6 +15,7 @@
 
 mod adam;
 mod batch;
+mod joint;
 mod masks;
 mod model;
 mod results;
@@ -27,6 +28,7 @@ use tch::{Device, Kind, Tensor};
 
 use self::adam::{Adam, Gradient};
 use self::batch::{StepBatch, ids_on, time_major};
+pub use self::joint::JointLanguageModel;
 use self::masks::DirectionMasks;
 use self::model::{LanguageModel, States};
 use self::results::StepResults;
@@ -79,10 +81,18 @@ impl TorchLanguageModel {
         weights: Vec<NamedTensor>,
         device: Device,
     ) -> anyhow::Result<Self> {
+        Self::of(spec, settings, LanguageModel::new(spec, weights, device)?)
+    }
+
+    /// Creates a language model with these weights.
+    fn of(
+        spec: &LanguageModelSpec,
+        settings: LanguageModelSettings,
+        model: LanguageModel,
+    ) -> anyhow::Result<Self> {
         check_precision(settings.precision)?;
         settings.check(spec.vocabulary_size)?;
         let LanguageModelSettings { rows, negatives, counts, seed, .. } = &settings;
-        let model = LanguageModel::new(spec, weights, device)?;
         Ok(Self {
             sampler: NegativeSampler::new(counts, *negatives, *seed)?,
             adam: Adam::new(model.trained()),
@@ -128,16 +138,17 @@ impl TorchLanguageModel {
         forward
     }
 
-    /// Performs a training step. Each process computes some of the rows.
-    fn train(
+    /// Computes the gradients of a step, summed over the processes, of which each computes some of the rows. Returns
+    /// the rows that each gradient has, too: in the order of the weights that are trained, the distinct words, or
+    /// `None` for all rows.
+    fn compute(
         &mut self,
         batch: &LanguageModelBatch,
         step: u64,
-        learning_rate: f64,
         group: Group,
-    ) -> anyhow::Result<LanguageModelStats> {
+    ) -> anyhow::Result<(StepResults, Vec<Option<Tensor>>)> {
         let rows = group.collective.worker().part_of(batch.rows);
-        let LanguageModelSettings { seed, dropout, gradient_clip, .. } = &self.settings;
+        let LanguageModelSettings { seed, dropout, .. } = &self.settings;
         let masks = DropoutMasks::new(*seed, step, dropout);
         let device = self.model.device();
         let step = StepBatch::new(batch, &rows, &self.sampler, step, &masks, device);
@@ -152,12 +163,12 @@ impl TorchLanguageModel {
         let Forward { losses, states } =
             self.forward((&rows, batch.steps()), &step, &masks, &vectors, &output_biases);
         // In the order of the weights that are trained.
-        let (mut leaves, mut leaf_rows) = (vec![vectors], vec![Some(&step.words)]);
+        let (mut leaves, mut leaf_rows) = (vec![vectors], vec![Some(step.words.shallow_clone())]);
         for ((weights, tokens), bias) in directions().zip(output_biases) {
             leaves.extend(weights.dense());
-            leaf_rows.resize(leaves.len(), None);
+            leaf_rows.resize_with(leaves.len(), || None);
             leaves.push(bias);
-            leaf_rows.push(Some(&tokens.output_words));
+            leaf_rows.push(Some(tokens.output_words.shallow_clone()));
         }
         let losses = Tensor::stack(&losses, 0) * (rows.len() as f64 / batch.rows as f64);
         let loss = losses.sum(Kind::Float);
@@ -167,14 +178,26 @@ impl TorchLanguageModel {
         if !group.collective.is_alone() {
             results.sum(group.collective, &rows, batch.rows)?;
         }
+        Ok((results, leaf_rows))
+    }
+
+    /// Performs a training step. Each process computes some of the rows.
+    fn train(
+        &mut self,
+        batch: &LanguageModelBatch,
+        step: u64,
+        learning_rate: f64,
+        group: Group,
+    ) -> anyhow::Result<LanguageModelStats> {
+        let (results, rows) = self.compute(batch, step, group)?;
         let StepResults { mut gradients, losses, states, stops } = results;
-        let norm = clip(&mut gradients, *gradient_clip, None);
+        let norm = clip(&mut gradients, self.settings.gradient_clip, None);
         let stats = Tensor::cat(&[losses, norm.view([1]), stops], 0);
         let skipped = stats.isfinite().all().logical_not().to_kind(Kind::Float);
         let gradients: Vec<Gradient> = gradients
             .into_iter()
-            .zip(leaf_rows)
-            .map(|(values, rows)| Gradient { values, rows })
+            .zip(&rows)
+            .map(|(values, rows)| Gradient { values, rows: rows.as_ref() })
             .collect();
         self.adam.step(&gradients, learning_rate, &skipped)?;
         let mut losses = values(&stats);
@@ -207,6 +230,19 @@ impl TorchLanguageModel {
         scores.iter().map(values).collect()
     }
 
+    /// Checks that the processes can train on a batch.
+    fn check(&self, batch: &LanguageModelBatch, group: Group) -> anyhow::Result<()> {
+        self.settings.check_batch(batch, self.model.directions.len())?;
+        let processes = group.collective.worker().world_size;
+        ensure!(
+            batch.rows >= processes,
+            "a batch of {} rows cannot be divided among {processes} processes; start fewer, use more texts, or raise \
+             pretrain.language_model.batch_size",
+            batch.rows
+        );
+        Ok(())
+    }
+
     /// Describes a batch for error messages.
     fn context(batch: &LanguageModelBatch) -> BatchContext {
         let kind = BatchKind::LanguageModel;
@@ -228,14 +264,7 @@ impl LanguageModelLearner for TorchLanguageModel {
         learning_rate: f64,
         group: Group,
     ) -> anyhow::Result<LanguageModelStats> {
-        self.settings.check_batch(batch, self.model.directions.len())?;
-        let processes = group.collective.worker().world_size;
-        ensure!(
-            batch.rows >= processes,
-            "a batch of {} rows cannot be divided among {processes} processes; start fewer, use more texts, or raise \
-             pretrain.language_model.batch_size",
-            batch.rows
-        );
+        self.check(batch, group)?;
         with_batch_context(Self::context(batch), || self.train(batch, step, learning_rate, group))
     }
 

@@ -1,7 +1,9 @@
 //! The weights of a language model, and its layers up to the projection. The softmax above them doesn't belong here.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
+use anyhow::Context;
 use tch::{Device, Kind, Tensor};
 
 use super::masks::{DirectionMasks, MaskShape};
@@ -47,14 +49,52 @@ impl LanguageModel {
         weights: Vec<NamedTensor>,
         device: Device,
     ) -> anyhow::Result<Self> {
+        let tensors = to_tensors(in_order(&spec.parameters(), weights)?);
+        let tensors = tensors.into_iter().map(|(_, tensor)| tensor.to_device(device));
+        Ok(Self::of(spec, tensors, |weights| CellWeights::new(weights, device)))
+    }
+
+    /// Creates a model that has the weights `own`, and shares the embedding and the LSTMs with a network that has the
+    /// weights `others`.
+    ///
+    /// # Errors
+    /// Returns an error if a tensor is missing.
+    pub fn sharing(
+        spec: &LanguageModelSpec,
+        own: Vec<NamedTensor>,
+        others: Vec<(String, Tensor)>,
+    ) -> anyhow::Result<Self> {
+        let device = others.first().map_or(Device::Cpu, |(_, tensor)| tensor.device());
+        let own =
+            to_tensors(own).into_iter().map(|(name, tensor)| (name, tensor.to_device(device)));
+        let mut all: HashMap<String, Tensor> = others.into_iter().chain(own).collect();
+        let parameters = spec.parameters().into_iter();
+        let tensors: anyhow::Result<Vec<Tensor>> = parameters
+            .map(|Parameter { name, .. }| {
+                all.remove(&name).with_context(|| format!("the language model lacks {name}"))
+            })
+            .collect();
+        let cell = |[weight_ih, weight_hh, bias_ih, bias_hh]: [Tensor; 4]| CellWeights {
+            weight_ih,
+            weight_hh,
+            bias_ih,
+            bias_hh,
+        };
+        Ok(Self::of(spec, tensors?.into_iter(), cell))
+    }
+
+    /// Creates the model of `spec` from all tensors in its order.
+    fn of(
+        spec: &LanguageModelSpec,
+        mut tensors: impl Iterator<Item = Tensor>,
+        new_cell: impl Fn([Tensor; 4]) -> CellWeights,
+    ) -> Self {
         let parameters = spec.parameters();
         // After the embedding, each direction has four tensors per layer, and three more.
-        let tensors = to_tensors(in_order(&parameters, weights)?);
-        let mut tensors = tensors.into_iter().map(|(_, tensor)| tensor.to_device(device));
         let mut take = || tensors.next().unwrap_or_default();
         let embedding = take();
         let mut direction = |_| {
-            let cell = |_| CellWeights::new([take(), take(), take(), take()], device);
+            let cell = |_| new_cell([take(), take(), take(), take()]);
             DirectionWeights {
                 cells: (0..spec.layers()).map(cell).collect(),
                 projection: take().set_requires_grad(true),
@@ -67,12 +107,19 @@ impl LanguageModel {
         let all = directions.iter().flat_map(DirectionWeights::tensors);
         let all = [embedding.shallow_clone()].into_iter().chain(all);
         let names = parameters.iter().map(|Parameter { name, .. }| name.clone());
-        Ok(Self {
+        Self {
             named: names.zip(all).collect(),
             trainable: parameters.iter().map(|parameter| parameter.trainable).collect(),
             embedding,
             directions,
-        })
+        }
+    }
+
+    /// Trains only the weights with the names that `is_trained` accepts.
+    pub fn train_only(&mut self, is_trained: impl Fn(&str) -> bool) {
+        for (trainable, (name, _)) in self.trainable.iter_mut().zip(&self.named) {
+            *trainable &= is_trained(name);
+        }
     }
 
     /// Returns all weights under PyTorch's names, in the order of the specification.

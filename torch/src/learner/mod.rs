@@ -19,20 +19,22 @@ use self::share::{Share, scale};
 use crate::average::Average;
 use crate::batch::{Batch, PackedSigns, distinct_buckets, to_device};
 use crate::device_dataset::DeviceDataset;
+use crate::language_model::JointLanguageModel;
 use crate::libtorch::{BatchContext, device_memory, with_batch_context};
 use crate::loss::{BatchTargets, CrossEntropyLoss, log_probabilities};
 use crate::loss_scale::LossScale;
 use crate::model::{Mode, Model, NgramBranch};
 use crate::optimizer::{Optimizer, clip};
 use crate::tensors::{to_named_tensors, to_tensors, values};
+use lstmtext::backend::language_model::take_joint_state;
 use lstmtext::backend::{
-    BatchLoss, Inference, LOSS_SCALE, Learner, PreparedBatch, Preparer, RandomSigns, StepStats,
-    Times, is_average_state,
+    BatchLoss, Inference, LOSS_SCALE, LanguageModelSettings, Learner, PreparedBatch, Preparer,
+    RandomSigns, StepStats, Times, is_average_state,
 };
 use lstmtext::config::{AdversarialConfig, OptimizerKind, TrainConfig};
 use lstmtext::data::Dataset;
 use lstmtext::distributed::{Group, Worker};
-use lstmtext::model::NamedTensor;
+use lstmtext::model::{LanguageModelSpec, NamedTensor};
 use lstmtext::objective::{AddedLosses, CrossEntropy, Objective};
 use lstmtext::text::Corpus;
 
@@ -50,6 +52,7 @@ pub struct TorchLearner {
     ngram_optimizers: Vec<Optimizer>,
     /// Averages of the weights, at the end those of n-grams.
     average: Option<Average>,
+    language_model: Option<JointLanguageModel>,
     /// The loss on the host, and on the device.
     objective: CrossEntropy,
     loss: CrossEntropyLoss,
@@ -63,7 +66,7 @@ pub struct TorchLearner {
     /// The step in progress.
     step: Step,
     /// Loss, number of correct predictions, gradient norm, loss scale, added losses, and in a group of processes
-    /// the number of processes to stop of each step that was not drained yet, [4] to [8].
+    /// the number of processes to stop of each step that was not drained yet, [4] to [9].
     pending_stats: Vec<Tensor>,
     times: Times,
 }
@@ -123,6 +126,7 @@ impl TorchLearner {
         Self {
             optimizer: Optimizer::new(config, model.parameters()),
             average: Average::new(&config.average, averaged),
+            language_model: None,
             config: config.clone(),
             ngram_optimizers: model
                 .ngrams()
@@ -370,10 +374,47 @@ impl Learner for TorchLearner {
         self.sum_over(batch, group)
     }
 
+    fn join_language_model(
+        &mut self,
+        spec: &LanguageModelSpec,
+        settings: LanguageModelSettings,
+        weights: Vec<NamedTensor>,
+    ) -> anyhow::Result<()> {
+        let weight = self.config.language_model_weight;
+        self.language_model =
+            Some(JointLanguageModel::new(spec, settings, weights, &self.model, weight)?);
+        Ok(())
+    }
+
+    fn add_language_model(&mut self, batch: &PreparedBatch, group: Group) -> anyhow::Result<()> {
+        let Some(batch) = batch.language_model() else { return Ok(()) };
+        self.in_step("language model", |learner| {
+            let Some(model) = &mut learner.language_model else { return Ok(()) };
+            let frozen: Vec<bool> = learner.optimizer.frozen().collect();
+            let step = &mut learner.step;
+            let (loss, words) = model.add_gradients(batch, group, &mut step.gradients, &frozen)?;
+            step.added.push(loss);
+            // Words that are in both sets are updated twice, with the same result.
+            if let Some((ids, words)) = step.distinct_ids.first_mut().zip(words) {
+                *ids = Tensor::cat(&[&*ids, &words], 0);
+            }
+            Ok(())
+        })
+    }
+
     fn clip_gradients(&mut self, limit: Option<f64>) -> anyhow::Result<()> {
         self.in_step("clip", |learner| {
             let scale = learner.loss_scale.as_ref().map(LossScale::factor);
-            learner.step.norm = Some(clip(&mut learner.step.gradients, limit, scale));
+            let gradients = &mut learner.step.gradients;
+            let count = gradients.len();
+            let mut of_language_model = learner.language_model.as_mut();
+            if let Some(model) = &mut of_language_model {
+                gradients.append(&mut model.gradients);
+            }
+            learner.step.norm = Some(clip(gradients, limit, scale));
+            if let Some(model) = of_language_model {
+                model.gradients = gradients.split_off(count);
+            }
             Ok(())
         })
     }
@@ -419,6 +460,9 @@ impl Learner for TorchLearner {
                 optimizer.step_rows(gradient.shallow_clone(), rows, learning_rate, &skipped)?;
             }
             learner.optimizer.step(&step.gradients, &rows, learning_rate, &skipped)?;
+            if let Some(model) = &mut learner.language_model {
+                model.update(learning_rate, &skipped)?;
+            }
             if let Some((average, former)) = learner.average.as_mut().zip(former) {
                 average.update(&former, &averaged);
             }
@@ -439,7 +483,7 @@ impl Learner for TorchLearner {
         if self.pending_stats.is_empty() {
             return Vec::new();
         }
-        let stats = Tensor::stack(&std::mem::take(&mut self.pending_stats), 0); // [steps, 4 to 8]
+        let stats = Tensor::stack(&std::mem::take(&mut self.pending_stats), 0); // [steps, 4 to 9]
         let row = |row: &[f64]| {
             let mut rest = row[4..].iter().copied();
             let added = AddedLosses::of_present(&self.config, rest.by_ref());
@@ -515,10 +559,15 @@ impl Learner for TorchLearner {
         let state = optimizers.flat_map(Optimizer::state).chain(scale.into_iter().flatten());
         let mut state = to_named_tensors(state.collect());
         state.extend(self.average.iter().flat_map(Average::state));
+        state.extend(self.language_model.iter_mut().flat_map(JointLanguageModel::state));
         state
     }
 
-    fn load_optimizer_state(&mut self, state: Vec<NamedTensor>) -> anyhow::Result<()> {
+    fn load_optimizer_state(&mut self, mut state: Vec<NamedTensor>) -> anyhow::Result<()> {
+        let of_language_model = take_joint_state(&mut state);
+        if let Some(model) = &mut self.language_model {
+            model.load(of_language_model)?;
+        }
         let (scale, state): (Vec<_>, Vec<_>) =
             state.into_iter().partition(|tensor| LOSS_SCALE.contains(&tensor.name.as_str()));
         let (of_average, state) = state.into_iter().partition(is_average_state);

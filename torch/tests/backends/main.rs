@@ -11,6 +11,7 @@
 mod averaging;
 mod case;
 mod dense_gradients;
+mod joint_language_model;
 mod language_model_case;
 mod language_models;
 mod layers;

@@ -1,11 +1,13 @@
 //! Training by several processes.
 
+use lstmtext::backend::language_model::DropoutRates;
 use lstmtext::backend::{Learner, StepStats};
 use lstmtext::distributed::{Collective, Group};
 use lstmtext::model::NamedTensor;
 use lstmtext_torch::learner::TorchLearner;
 
 use crate::case::{Case, objective};
+use crate::joint_language_model::{join_language_model, joint_batch};
 use crate::thread_group::GroupThread;
 
 /// Trains some steps in several processes. Returns the weights and measurements of each.
@@ -18,6 +20,9 @@ fn train_together(
     GroupThread::run(processes, |process| {
         let objective = objective(class_weights);
         let mut learner = TorchLearner::new(case.model(), &case.config.train, &objective);
+        if case.config.train.has_language_model() {
+            join_language_model(case, &mut learner, DropoutRates::default());
+        }
         let mut prepare = learner.preparer(process.worker());
         let mut prepare_unlabelled = learner.unlabelled_preparer(process.worker());
         for step in 1..=10 {
@@ -25,6 +30,7 @@ fn train_together(
             let examples = &all[..all.len() >> (step % 4)];
             let unlabelled = prepare_unlabelled(data, &all[..3], step);
             let batch = prepare(data, examples, step).with_unlabelled(unlabelled);
+            let batch = batch.with_language_model(Some(joint_batch(case, step)));
             let stop = step == 2 && process.worker().rank == 1;
             learner.step(&batch, Group { collective: process, stop }, Some(0.1), 0.1).unwrap();
         }
@@ -39,6 +45,7 @@ fn several_processes_train_like_one() {
         ("optimizer: sgd, sparse_embedding: true", &[1.0, 3.0, 0.5]),
         ("optimizer: sgd, adversarial: {epsilon: 1, weight: 0.5}", &[]),
         ("optimizer: sgd, entropy_weight: 0.5", &[1.0, 3.0, 0.5]),
+        ("optimizer: sgd, sparse_embedding: true, language_model_weight: 0.5", &[]),
     ] {
         for pad in ["front", "back"] {
             let fields = format!(

@@ -263,7 +263,9 @@ fn the_largest_token_budget_is_found() {
     let learner = |config: &Config| {
         TorchLearner::new(on_device(&case, &weights), &config.train, &objective(&[]))
     };
-    let budget = token_budget::search(&mut learner(&case.config), &data, Some(1.0)).unwrap();
+    let budget =
+        token_budget::search(&mut learner(&case.config), &data, &mut |batch| batch, Some(1.0))
+            .unwrap();
     println!("the largest budget is {budget} tokens");
     assert!((10_000..10_000_000).contains(&budget), "{budget}");
     let mut learner = learner(&case.config);

@@ -58,6 +58,11 @@ impl<P: IntegerProduct> RecurrentProduct<P::Simd> for QuantizedProduct<'_, P> {
     }
 
     #[inline(always)]
+    fn operand<'b>(&'b self, hidden: &'b [f32]) -> &'b [f32] {
+        hidden
+    }
+
+    #[inline(always)]
     fn add<const M: usize>(
         &self,
         simd: P::Simd,

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::super::cell::{Cell, GATES, packed_index};
 use super::super::layout::{ForwardCache, Layout};
-use super::super::{AlignedVec, Forward, InputProjection, Instructions};
+use super::super::{AlignedVec, Forward, InputProjection, Instructions, OperandFormat};
 use super::instructions::IntegerOperation;
 use super::product::{Activations, IntegerProduct, lanes, multiply};
 use super::*;
@@ -106,7 +106,8 @@ impl Weights {
             let values = values.iter().enumerate();
             values.map(|(at, value)| f32::from(*value) * scales[at / columns]).collect()
         };
-        let mut cell = Cell::new(self.inputs, self.units, instructions.lanes());
+        let format = [OperandFormat::Float; 2];
+        let mut cell = Cell::new(self.inputs, self.units, instructions.lanes(), format);
         cell.pack(&dequantize(&self.ih), &dequantize(&self.hh), &self.bias);
         cell
     }
@@ -177,7 +178,7 @@ proptest! {
                 .map(|(at, value)| f32::from(*value) * table_scales[at / inputs])
                 .collect();
             let mut float_projected = AlignedVec::zeros(words * width);
-            instructions.0.run(InputProjection {
+            instructions.0.multiply(InputProjection {
                 cell: &float_cell,
                 inputs: &floats,
                 row_stride: inputs,
@@ -206,7 +207,7 @@ proptest! {
                 };
                 let states = &mut AlignedVec::default();
                 QuantizedForward { cell: &cell, forward, states }.run();
-                instructions.0.run(Forward {
+                instructions.0.multiply(Forward {
                     cell: &float_cell,
                     layout: &layout,
                     input_rows: &rows,

@@ -75,7 +75,7 @@ impl Branch {
                     GradientForm::PerStep => HiddenGradient::PerStep(gradient),
                 };
                 work.carry.resize_zeroed(block.order.len() * cell.padded_units);
-                self.instructions.run(Backward {
+                self.instructions.multiply(Backward {
                     cell,
                     layout: &block.layout,
                     hidden_gradient,
@@ -88,13 +88,14 @@ impl Branch {
                         self.add_to_shared_padding(block, index, cell, cache, work);
                     }
                     let gradient = &mut work.gradients[index][direction];
-                    self.instructions.run(WeightGradient {
+                    self.instructions.multiply(WeightGradient {
                         sum: &mut gradient.recurrent,
                         left: &cache.hidden,
                         left_stride: cell.padded_units,
                         right: &cache.gates,
                         depth: cell.units,
                         columns: cell.gates_width(),
+                        format: cell.recurrent.format,
                     });
                     if per_token {
                         let rows = &cache.gates;
@@ -125,13 +126,14 @@ impl Branch {
                 let inputs = if has_perturbation { &work.perturbation } else { &layer.inputs };
                 if trains && (per_token || has_perturbation) {
                     let gradient = &mut work.gradients[index][direction];
-                    self.instructions.run(WeightGradient {
+                    self.instructions.multiply(WeightGradient {
                         sum: &mut gradient.input,
                         left: inputs,
                         left_stride: columns,
                         right: gate_gradients,
                         depth: cell.inputs,
                         columns: cell.gates_width(),
+                        format: cell.input.format,
                     });
                 }
                 if has_perturbation {
@@ -142,8 +144,14 @@ impl Branch {
                     _ => &mut layer.reverse_inputs_gradient,
                 };
                 inputs.resize(tokens * columns);
-                let (packed, gradients) = (&*cell.input_transposed, &**gate_gradients);
-                self.instructions.run(InputGradient { cell, packed, gradients, inputs, columns });
+                let (packed, gradients) = (&cell.input_transposed, &**gate_gradients);
+                self.instructions.multiply(InputGradient {
+                    cell,
+                    packed,
+                    gradients,
+                    inputs,
+                    columns,
+                });
                 if direction > 0 {
                     let sums = layer.inputs_gradient.iter_mut();
                     let reverse = &*layer.reverse_inputs_gradient;
@@ -197,7 +205,7 @@ impl Branch {
     ) {
         let (rows, padded_units) = (block.order.len(), cell.padded_units);
         work.initial_hidden_gradient.resize(rows * padded_units);
-        self.instructions.run(InputGradient {
+        self.instructions.multiply(InputGradient {
             cell,
             packed: &cell.recurrent_transposed,
             gradients: &cache.gates[..rows * cell.gates_width()],
@@ -249,13 +257,14 @@ impl Branch {
                 let projected = &*work.projected_gradient[direction];
                 let gradient = &mut work.gradients[0][direction];
                 self.instructions.run(BiasGradient { sum: &mut gradient.bias, rows: projected });
-                self.instructions.run(WeightGradient {
+                self.instructions.multiply(WeightGradient {
                     sum: &mut gradient.input,
                     left: &work.word_table,
                     left_stride: cell.inputs,
                     right: projected,
                     depth: cell.inputs,
                     columns: cell.gates_width(),
+                    format: cell.input.format,
                 });
                 if !self.input.embedding.trainable {
                     continue;
@@ -263,7 +272,7 @@ impl Branch {
                 let columns = self.padded_embedding_size();
                 let inputs = if direction == 0 { &mut work.word_gradients } else { &mut reverse };
                 inputs.resize(projected.len() / cell.gates_width() * columns);
-                self.instructions.run(InputGradient {
+                self.instructions.multiply(InputGradient {
                     cell,
                     packed: &cell.input_transposed,
                     gradients: projected,

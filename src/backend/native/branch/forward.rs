@@ -83,7 +83,7 @@ impl Branch {
             for (direction, cell) in self.cells[0].iter().enumerate() {
                 let projected = &mut work.projected[direction];
                 projected.resize(count * cell.gates_width());
-                self.instructions.run(InputProjection {
+                self.instructions.multiply(InputProjection {
                     cell,
                     inputs: &work.word_table,
                     row_stride: size,
@@ -225,7 +225,12 @@ impl Branch {
                     projected.resize(block.layout.tokens() * cell.gates_width());
                     let row_stride = cell.inputs.next_multiple_of(self.lanes());
                     let inputs = &layer.inputs;
-                    self.instructions.run(InputProjection { cell, inputs, row_stride, projected });
+                    self.instructions.multiply(InputProjection {
+                        cell,
+                        inputs,
+                        row_stride,
+                        projected,
+                    });
                 }
                 let cache = &mut layer.caches[direction];
                 // Texts continue from any step of the padding, so all of its states are needed.
@@ -253,7 +258,7 @@ impl Branch {
                     Forward { cell, layout, input_rows, projected, cache, zero_initial_state };
                 match quantized {
                     Some(cell) => QuantizedForward { cell, forward, states: activations }.run(),
-                    None => self.instructions.run(forward),
+                    None => self.instructions.multiply(forward),
                 }
             }
         }

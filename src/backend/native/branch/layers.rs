@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::workspace::Workspace;
-use crate::backend::kernel::{Cell, ForwardCache, Instructions, QuantizedCell};
+use crate::backend::kernel::{Cell, ForwardCache, Instructions, OperandFormat, QuantizedCell};
 use crate::backend::native::dropout::{Dropout, Position};
 use crate::backend::native::sharding::SequenceBlock;
 use crate::config::Input;
@@ -104,15 +104,22 @@ impl<'a> PooledGradient<'a> {
 }
 
 impl Branch {
-    /// Returns the layers of `input`, the input at `input_index`, with zero weights.
-    pub fn new(input: &Input, input_index: usize, instructions: Instructions) -> Self {
+    /// Returns the layers of `input`, the input at `input_index`, with zero weights. Products have operands of
+    /// the second format, but for the projection of word vectors, which has the first one.
+    pub fn new(
+        input: &Input,
+        input_index: usize,
+        instructions: Instructions,
+        [of_vectors, format]: [OperandFormat; 2],
+    ) -> Self {
         let directions = input.lstm.directions();
         let layer = |layer: usize| {
-            let inputs = match layer {
-                0 => input.embedding.size,
-                _ => input.state_size(),
+            let (inputs, of_inputs) = match layer {
+                0 => (input.embedding.size, of_vectors),
+                _ => (input.state_size(), format),
             };
-            let cell = |_| Cell::new(inputs, input.lstm.units, instructions.lanes());
+            let (units, lanes) = (input.lstm.units, instructions.lanes());
+            let cell = |_| Cell::new(inputs, units, lanes, [of_inputs, format]);
             (0..directions).map(cell).collect()
         };
         let cells = (0..input.lstm.layers).map(layer).collect();

@@ -45,7 +45,7 @@ impl Model {
             };
             layer.cache.prepare(&shard.layout, padded_units, masks.is_some());
             states.load(index, rows.clone(), &mut layer.cache);
-            self.instructions.run(Forward {
+            self.instructions.multiply(Forward {
                 cell,
                 layout: &shard.layout,
                 input_rows,
@@ -59,7 +59,7 @@ impl Model {
 
     /// Computes the input projection of some inputs, [n, stride].
     fn project(&self, cell: &Cell, inputs: &[f32], row_stride: usize, projected: &mut AlignedVec) {
-        self.instructions.run(InputProjection { cell, inputs, row_stride, projected });
+        self.instructions.multiply(InputProjection { cell, inputs, row_stride, projected });
     }
 
     /// Backward pass of the layers over a shard, from the gradient of the hidden states of the top layer. No gradient
@@ -74,7 +74,7 @@ impl Model {
             let layer = &mut from_here[0];
             let (inputs, columns) = (cell.inputs, cell.gates_width());
             shard.carry.resize_zeroed(rows * padded_units);
-            self.instructions.run(Backward {
+            self.instructions.multiply(Backward {
                 cell,
                 layout: &shard.layout,
                 hidden_gradient: HiddenGradient::PerStep(&layer.hidden_gradient),
@@ -87,13 +87,14 @@ impl Model {
             sums.recurrent.resize_zeroed(cell.units * columns);
             sums.input.resize_zeroed(inputs * columns);
             sums.bias.resize_zeroed(columns);
-            self.instructions.run(WeightGradient {
+            self.instructions.multiply(WeightGradient {
                 sum: &mut sums.recurrent,
                 left: &layer.cache.hidden,
                 left_stride: padded_units,
                 right: gradients,
                 depth: cell.units,
                 columns,
+                format: cell.recurrent.format,
             });
             // The inputs, their stride and gradients: of each token, or of each distinct word.
             let of_words = index == 0 && layer.input_mask.is_empty();
@@ -116,16 +117,17 @@ impl Model {
                 }
             };
             self.instructions.run(BiasGradient { sum: &mut sums.bias, rows: gradients });
-            self.instructions.run(WeightGradient {
+            self.instructions.multiply(WeightGradient {
                 sum: &mut sums.input,
                 left,
                 left_stride,
                 right: gradients,
                 depth: inputs,
                 columns,
+                format: cell.input.format,
             });
             to.resize(gradients.len() / columns * left_stride);
-            self.instructions.run(InputGradient {
+            self.instructions.multiply(InputGradient {
                 cell,
                 packed: &cell.input_transposed,
                 gradients,

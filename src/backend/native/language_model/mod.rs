@@ -17,6 +17,7 @@
 mod adam;
 mod exchange;
 mod gradients;
+mod joint;
 mod layers;
 mod model;
 mod negatives;
@@ -32,13 +33,15 @@ use rayon::prelude::*;
 
 use self::adam::Adam;
 use self::exchange::exchange;
+pub use self::joint::JointLanguageModel;
 use self::model::Model;
 use self::negatives::Negatives;
 use self::shard::Shard;
 use self::states::States;
 use super::gradients::Gradients;
+use super::network::operand_format;
 use super::row_numbers::RowNumbers;
-use crate::backend::kernel::Instructions;
+use crate::backend::kernel::{Instructions, OperandFormat};
 use crate::backend::language_model::{
     CarriedState, DropoutMasks, NegativeSampler, carried_states, split_state,
 };
@@ -56,6 +59,8 @@ pub struct NativeLanguageModel {
     carried_states: Vec<CarriedState>,
     adam: Adam,
     negatives: Negatives,
+    /// Format of operands in training.
+    format: OperandFormat,
     /// States of training of each direction.
     states: Vec<States>,
     /// States of [`LanguageModelLearner::score`] of each direction.
@@ -89,11 +94,13 @@ impl NativeLanguageModel {
         settings.check(spec.vocabulary_size)?;
         let LanguageModelSettings { rows, negatives, counts, seed, .. } = &settings;
         let sampler = NegativeSampler::new(counts, *negatives, *seed)?;
-        let model = Model::new(spec, weights, instructions)?;
+        let format = operand_format(settings.precision, instructions);
+        let model = Model::new(spec, weights, instructions, format)?;
         let mut learner = Self {
             carried_states: carried_states(spec, *rows),
             adam: Adam::new(&model.weights, instructions),
-            negatives: Negatives::new(sampler),
+            negatives: Negatives::new(sampler, format),
+            format,
             states: Vec::new(),
             score_states: Vec::new(),
             shards: Vec::new(),
@@ -137,6 +144,7 @@ impl NativeLanguageModel {
         group: Group,
     ) -> anyhow::Result<(Vec<f64>, bool)> {
         self.settings.check_batch(batch, self.model.directions.len())?;
+        self.model.set_format(self.format);
         let start = Instant::now();
         self.shard(batch);
         self.negatives.draw(step, &self.model);
@@ -184,6 +192,24 @@ impl NativeLanguageModel {
         Ok((losses, stop_requested))
     }
 
+    /// Scores the current shards in single precision, and continues the states of scores.
+    fn scores(&mut self) -> Vec<Vec<f64>> {
+        let Self { model, score_states: states, shards, .. } = self;
+        let score = |shard: &mut Shard| {
+            let output_bias = model.values(model.directions[shard.direction].output_bias_index());
+            shard.look_up(model, |word| output_bias[word as usize]);
+            model.layers_forward(shard, &states[shard.direction], None);
+            let mut scores = vec![0.0; shard.rows.len()];
+            model.score(shard, &mut scores);
+            scores
+        };
+        // Shards are in the order of directions, then of rows.
+        let scores: Vec<Vec<f64>> = shards.par_iter_mut().with_max_len(1).map(score).collect();
+        shards.iter().for_each(|shard| shard.store_states(&mut states[shard.direction]));
+        let of_directions = scores.chunks(shards.len() / model.directions.len());
+        of_directions.map(<[Vec<f64>]>::concat).collect()
+    }
+
     /// Returns the dropout masks of a step.
     fn masks(&self, step: u64) -> DropoutMasks {
         DropoutMasks::new(self.settings.seed, step, &self.settings.dropout)
@@ -225,20 +251,8 @@ impl LanguageModelLearner for NativeLanguageModel {
         } else {
             batch.check_continuation(before)?;
         }
-        let Self { model, score_states: states, shards, .. } = self;
-        let score = |shard: &mut Shard| {
-            let output_bias = model.values(model.directions[shard.direction].output_bias_index());
-            shard.look_up(model, |word| output_bias[word as usize]);
-            model.layers_forward(shard, &states[shard.direction], None);
-            let mut scores = vec![0.0; shard.rows.len()];
-            model.score(shard, &mut scores);
-            scores
-        };
-        // Shards are in the order of directions, then of rows.
-        let scores: Vec<Vec<f64>> = shards.par_iter_mut().with_max_len(1).map(score).collect();
-        shards.iter().for_each(|shard| shard.store_states(&mut states[shard.direction]));
-        let of_directions = scores.chunks(shards.len() / model.directions.len());
-        Ok(of_directions.map(<[Vec<f64>]>::concat).collect())
+        self.model.set_format(OperandFormat::Float);
+        Ok(self.scores())
     }
 
     fn reset_states(&mut self) {

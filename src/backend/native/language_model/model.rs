@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::backend::kernel::{AlignedVec, Cell, Instructions, PackedMatrix};
+use crate::backend::kernel::{AlignedVec, Cell, Instructions, OperandFormat, PackedMatrix};
 use crate::backend::language_model::DropoutMasks;
 use crate::backend::native::weight::Weight;
 use crate::model::parameters::in_order;
@@ -14,12 +14,18 @@ pub const EMBEDDING: usize = 0;
 /// The weights of a language model.
 pub struct Model {
     pub instructions: Instructions,
+    /// Format of the operands of the layers and the softmax.
+    pub format: OperandFormat,
     /// Weights in the order of the specification.
     pub weights: Vec<Weight>,
     /// Vocabulary size, V.
     pub vocabulary_size: usize,
     /// Size of a word vector, E.
     pub size: usize,
+    /// Number of LSTM layers of each direction.
+    layers: usize,
+    /// Number of units of each layer, H.
+    units: usize,
     /// Packed weights of each direction.
     pub directions: Vec<Direction>,
 }
@@ -64,6 +70,7 @@ impl Model {
         spec: &LanguageModelSpec,
         weights: Vec<NamedTensor>,
         instructions: Instructions,
+        format: OperandFormat,
     ) -> anyhow::Result<Self> {
         let parameters = spec.parameters();
         let tensors = in_order(&parameters, weights)?.into_iter().zip(&parameters);
@@ -76,11 +83,8 @@ impl Model {
         });
         let (size, units, layers) =
             (spec.input.embedding.size, spec.input.lstm.units, spec.layers());
-        let cell = |layer: usize| {
-            Cell::new(if layer == 0 { size } else { units }, units, instructions.lanes())
-        };
         let direction = |direction: usize| Direction {
-            cells: (0..layers).map(cell).collect(),
+            cells: Vec::new(),
             projection: PackedMatrix::default(),
             projection_transposed: PackedMatrix::default(),
             projection_bias: AlignedVec::zeros(size.next_multiple_of(instructions.lanes())),
@@ -90,13 +94,35 @@ impl Model {
         };
         let mut model = Self {
             instructions,
+            format,
+            layers,
+            units,
             weights: weights.collect(),
             vocabulary_size: spec.vocabulary_size,
             size,
             directions: (0..spec.input.lstm.directions()).map(direction).collect(),
         };
-        model.pack();
+        model.set_format(format);
         Ok(model)
+    }
+
+    /// Packs the weights in this format, in which the layers and the softmax compute from now on.
+    pub fn set_format(&mut self, format: OperandFormat) {
+        if format == self.format && !self.directions[0].cells.is_empty() {
+            return;
+        }
+        let (size, units, lanes) = (self.size, self.units, self.instructions.lanes());
+        let cell = |layer: usize| {
+            let inputs = if layer == 0 { size } else { units };
+            Cell::new(inputs, units, lanes, [format; 2])
+        };
+        for direction in &mut self.directions {
+            direction.cells = (0..self.layers).map(cell).collect();
+            direction.projection = PackedMatrix::new(format);
+            direction.projection_transposed = PackedMatrix::new(format);
+        }
+        self.format = format;
+        self.pack();
     }
 
     /// Size of a word vector with padding.

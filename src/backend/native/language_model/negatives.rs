@@ -1,7 +1,7 @@
 //! The random words of a step, packed for the kernel. How they are drawn, and the softmax over them, belong elsewhere.
 
 use super::model::Model;
-use crate::backend::kernel::{AlignedVec, PackedMatrix};
+use crate::backend::kernel::{AlignedVec, OperandFormat, PackedMatrix};
 use crate::backend::language_model::NegativeSampler;
 
 /// The negatives of the current step.
@@ -19,13 +19,13 @@ pub struct Negatives {
 }
 
 impl Negatives {
-    /// Creates the negatives that `sampler` draws.
-    pub fn new(sampler: NegativeSampler) -> Self {
+    /// Creates the negatives that `sampler` draws, whose vectors are packed in this format.
+    pub fn new(sampler: NegativeSampler, format: OperandFormat) -> Self {
         Self {
             sampler,
             words: Vec::new(),
-            columns: PackedMatrix::default(),
-            rows: PackedMatrix::default(),
+            columns: PackedMatrix::new(format),
+            rows: PackedMatrix::new(format),
             biases: Vec::new(),
         }
     }

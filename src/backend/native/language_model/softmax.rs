@@ -87,7 +87,7 @@ impl Model {
                 bias: &shard.target_biases,
                 products: targets,
             });
-            self.instructions.run(Product {
+            self.instructions.multiply(Product {
                 left: queries,
                 left_stride: padded_size,
                 right: &negatives.columns,
@@ -110,7 +110,7 @@ impl Model {
                 targets,
                 factor,
             });
-            self.instructions.run(Product {
+            self.instructions.multiply(Product {
                 left: logits,
                 left_stride: stride,
                 right: &negatives.rows,
@@ -129,28 +129,30 @@ impl Model {
                 table_gradient: &mut sums.targets,
                 bias_gradient: &mut sums.target_biases,
             });
-            self.instructions.run(WeightGradient {
+            self.instructions.multiply(WeightGradient {
                 sum: &mut sums.negatives,
                 left: logits,
                 left_stride: stride,
                 right: queries,
                 depth: negatives.words.len(),
                 columns: padded_size,
+                format: self.format,
             });
             self.instructions.run(BiasGradient { sum: &mut sums.negative_biases, rows: logits });
-            self.instructions.run(WeightGradient {
+            self.instructions.multiply(WeightGradient {
                 sum: &mut sums.projection,
                 left: query_gradient,
                 left_stride: padded_size,
                 right: states,
                 depth: size,
                 columns: padded_units,
+                format: self.format,
             });
             self.instructions
                 .run(BiasGradient { sum: &mut sums.projection_bias, rows: query_gradient });
             let hidden_gradient =
                 &mut top.hidden_gradient[first * padded_units..][..count * padded_units];
-            self.instructions.run(Product {
+            self.instructions.multiply(Product {
                 left: query_gradient,
                 left_stride: padded_size,
                 right: &direction.projection_transposed,
@@ -206,7 +208,7 @@ impl Model {
             for first in (0..tokens).step_by(CHUNK) {
                 let count = CHUNK.min(tokens - first);
                 logits.resize(count * columns);
-                self.instructions.run(Product {
+                self.instructions.multiply(Product {
                     left: &queries[first * padded_size..],
                     left_stride: padded_size,
                     right: &tile,
@@ -232,7 +234,7 @@ impl Model {
     fn queries(&self, direction: usize, states: &[f32], queries: &mut [f32]) {
         let (padded_size, padded_units) = (self.padded_size(), self.padded_units());
         let direction = &self.directions[direction];
-        self.instructions.run(Product {
+        self.instructions.multiply(Product {
             left: states,
             left_stride: padded_units,
             right: &direction.projection,

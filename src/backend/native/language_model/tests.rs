@@ -1,10 +1,13 @@
 use super::model::EMBEDDING;
 use super::*;
+use crate::backend::JointBatch;
 use crate::backend::language_model::DropoutRates;
 use crate::config::{self, Config, Precision};
 use crate::random::{absorb, mix};
 
+mod joint;
 mod naive;
+mod precision;
 mod speed;
 mod training;
 

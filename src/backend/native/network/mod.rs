@@ -22,8 +22,8 @@ use super::shard_sum::ShardSum;
 use super::sharding::{Shard, ShardedBatch, single_text};
 use super::weight::Weight;
 use crate::backend::Times;
-use crate::backend::kernel::Instructions;
-use crate::config::{Input, Labelling};
+use crate::backend::kernel::{Instructions, OperandFormat};
+use crate::config::{Input, Labelling, Precision};
 use crate::model::named_tensors::{NamedTensor, indices};
 use crate::model::parameters::{
     ModelSpec, Parameter, Role, cell_name, embedding_name, in_order, parameters, query_name,
@@ -131,6 +131,14 @@ impl<'a> Block<'a> {
     }
 }
 
+/// Returns the format of the operands of LSTMs at a precision.
+pub fn operand_format(precision: Precision, instructions: Instructions) -> OperandFormat {
+    match precision {
+        Precision::Bf16 => OperandFormat::bf16(instructions),
+        Precision::Fp32 | Precision::Tf32 | Precision::Fp16 => OperandFormat::Float,
+    }
+}
+
 impl Network {
     /// Creates the network of `spec` from all of its weights.
     ///
@@ -159,7 +167,13 @@ impl Network {
         let with_lstm = || inputs.iter().enumerate().filter(|(_, input)| input.has_lstm());
         let indices = with_lstm().map(|(_, input)| BranchIndices::new(input, parameters));
         let indices = indices.collect::<anyhow::Result<_>>()?;
-        let branch = |(index, input): (usize, &Input)| Branch::new(input, index, instructions);
+        let format = operand_format(spec.config.precision, instructions);
+        // bf16 would round small perturbations of word vectors away.
+        let of_vectors =
+            if spec.config.train.has_perturbations() { OperandFormat::Float } else { format };
+        let branch = |(index, input): (usize, &Input)| {
+            Branch::new(input, index, instructions, [of_vectors, format])
+        };
         let index = |role: Role| parameters.iter().position(|parameter| parameter.role == role);
         let ngrams = |input_index: usize| {
             let weight = index(Role::NgramWeight { input: input_index })?;

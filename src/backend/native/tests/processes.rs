@@ -1,9 +1,11 @@
 //! Training in several processes.
 
 use super::*;
-use crate::backend::StepStats;
+use crate::backend::language_model::DropoutRates;
+use crate::backend::{JointBatch, LanguageModelBatch, LanguageModelSettings, StepStats};
 use crate::distributed::Collective;
 use crate::distributed::thread_group::GroupThread;
+use crate::model::LanguageModelSpec;
 
 /// Trains some steps in several processes. Returns the weights, the optimizer state and the measurements of
 /// each process.
@@ -14,18 +16,50 @@ fn train_together(
     let (batches, unlabelled) = ([&[0, 1, 2, 3][..], &[2], &[3, 1, 0], &[1, 2]], data());
     GroupThread::run(processes, |process| {
         let mut learner = learner(config);
+        join_language_model(&mut learner, config);
         let mut prepare = learner.preparer(process.worker());
         let mut prepare_unlabelled = learner.unlabelled_preparer(process.worker());
         for (step, examples) in (1..).zip(batches) {
             let batch = prepare(&data(), examples, step);
             let others = prepare_unlabelled(&unlabelled, &examples[..1], step);
-            let batch = batch.with_unlabelled(others);
+            let batch =
+                batch.with_unlabelled(others).with_language_model(Some(joint_batch(config, step)));
             learner
                 .step(&batch, Group { collective: process, stop: false }, Some(0.1), 0.1)
                 .unwrap();
         }
         (learner.weights(), learner.optimizer_state(), learner.drain_step_stats())
     })
+}
+
+/// Gives a learner a language model with 5 rows, if the configuration has one.
+fn join_language_model(learner: &mut NativeLearner, config: &Config) {
+    if !config.train.has_language_model() {
+        return;
+    }
+    let vocabulary_size = spec(config).vocabulary_sizes[0];
+    let spec = LanguageModelSpec { input: &config.inputs[0], vocabulary_size };
+    let mut weights = spec.initial_weights(3);
+    weights.retain(|tensor| !tensor.name.contains("lstm") && !tensor.name.contains("embedding"));
+    let settings = LanguageModelSettings {
+        rows: 5,
+        negatives: 4,
+        counts: vec![1; vocabulary_size],
+        dropout: DropoutRates { output: 0.2, ..DropoutRates::default() },
+        gradient_clip: None,
+        shards: config.train.shard_count(),
+        seed: 1,
+        precision: config.precision,
+    };
+    learner.join_language_model(&spec, settings, weights).unwrap();
+}
+
+/// Returns the batch of such a language model in a step.
+fn joint_batch(config: &Config, step: u64) -> JointBatch {
+    let ids = |direction| (0..15).map(|i| 4 + (i * i + direction + step as u32) % 3).collect();
+    let directions = config.inputs[0].lstm.directions() as u32;
+    let batch = LanguageModelBatch { ids: (0..directions).map(ids).collect(), rows: 5 };
+    JointBatch { batch, step, starts: step == 3 }
 }
 
 /// Some batches have fewer examples than there are processes.
@@ -39,6 +73,9 @@ fn the_number_of_processes_changes_no_bit() {
         (", word_dropout: 0.2", "optimizer: adam, adversarial: {epsilon: 1, weight: 0.5}"),
         ("", "optimizer: adam, entropy_weight: 0.5, virtual_adversarial: {epsilon: 1}"),
         (", trainable: false", "optimizer: adam"),
+        ("", "optimizer: adam, language_model_weight: 0.5"),
+        ("", "optimizer: adam, adversarial: {epsilon: 1} # bf16"),
+        ("", "optimizer: adam, language_model_weight: 0.5 # bf16"),
     ] {
         for (pad, bidirectional) in [("back", true), ("back", false), ("front", false)] {
             for shards in [1, 3, 4] {
@@ -46,7 +83,9 @@ fn the_number_of_processes_changes_no_bit() {
                     "model: {{embedding: {{size: 3{model}}}, lstm: {{units: 4, layers: 2, bidirectional: \
                      {bidirectional}}}, head: {{dropout: 0.2}}, ngrams: {{sizes: [1], l2: 0.01}}}}\n\
                      text: {{pad: {pad}}}\n\
-                     train: {{shards: {shards}, {train}}}\n"
+                     train: {{shards: {shards}, {}}}\nprecision: {}\n",
+                    train.trim_end_matches(" # bf16"),
+                    if train.ends_with("bf16") { "bf16" } else { "fp32" }
                 );
                 assert_same_in_all_groups(&yaml);
             }
