@@ -53,8 +53,8 @@ pub struct NegativeSampler {
     seed: u64,
     /// Number of words that a step draws, N.
     count: usize,
-    /// log(N · p) of each word, `[V]`.
-    log_expected: Vec<f32>,
+    /// Logarithm of the probability that a step draws each word at least once, `[V]`.
+    log_inclusion: Vec<f32>,
 }
 
 impl NegativeSampler {
@@ -71,35 +71,33 @@ impl NegativeSampler {
         let weight = |count: &u64| (*count.max(&1) as f64).powf(EXPONENT);
         let weights: Vec<f64> = words.iter().map(|word| weight(&counts[*word as usize])).collect();
         let total: f64 = weights.iter().sum();
-        let expected = counts.iter().map(|each| (count as f64 * weight(each) / total).ln() as f32);
+        let inclusion = |each: &u64| {
+            // 1 − (1 − p)^N. A word that is the only one has p = 1.
+            let missing = count as f64 * (-weight(each) / total).ln_1p();
+            (-missing.exp_m1()).ln() as f32
+        };
+        let log_inclusion = counts.iter().map(inclusion).collect();
         Ok(Self {
             table: AliasTable::new(words, &weights),
             seed: named_seed(seed, "negatives"),
             count,
-            log_expected: expected.collect(),
+            log_inclusion,
         })
     }
 
-    /// Returns the words that a step draws, sorted, with repetitions.
-    pub fn drawn(&self, step: u64) -> Vec<u32> {
+    /// Returns the different words that a step draws, sorted.
+    pub fn distinct(&self, step: u64) -> Vec<u32> {
         let seed = absorb(self.seed, [step]);
         let word = |index| self.table.word(mix(seed ^ mix(index)));
         let mut drawn: Vec<u32> = (0..self.count as u64).map(word).collect();
         drawn.sort_unstable();
+        drawn.dedup();
         drawn
     }
 
-    /// Returns the different words that a step draws, sorted, and how many times it draws each.
-    ///
-    /// A word that is drawn m times stands for m equal terms of the softmax: log m is added to its logit.
-    pub fn distinct(&self, step: u64) -> Vec<(u32, usize)> {
-        let drawn = self.drawn(step);
-        drawn.chunk_by(|a, b| a == b).map(|run| (run[0], run.len())).collect()
-    }
-
-    /// Returns log(N · p) of a word, the logarithm of the expected number of times that a step draws it.
-    pub fn log_expected(&self, word: u32) -> f32 {
-        self.log_expected[word as usize]
+    /// Returns the logarithm of the probability 1 − (1 − p)^N that a step draws a word at least once.
+    pub fn log_inclusion(&self, word: u32) -> f32 {
+        self.log_inclusion[word as usize]
     }
 }
 
@@ -123,11 +121,17 @@ mod tests {
             let deviation = (expected * DRAWS as f64).sqrt();
             let actual: f64 = drawn[word as usize];
             assert!((actual - expected * DRAWS as f64).abs() < 4.0 * deviation, "{drawn:?}");
-            let expected = (7.0 * expected).ln() as f32;
-            assert!((negatives.log_expected(word) - expected).abs() < 1e-6);
+            let expected = (1.0 - (1.0 - expected).powi(7)).ln() as f32;
+            assert!((negatives.log_inclusion(word) - expected).abs() < 1e-6);
         }
         assert_eq!((drawn[0], drawn[3]), (0.0, 0.0), "words without a count are not drawn");
-        assert_eq!(negatives.log_expected(0), negatives.log_expected(1), "the count is at least 1");
+        assert_eq!(
+            negatives.log_inclusion(0),
+            negatives.log_inclusion(1),
+            "the count is at least 1"
+        );
+        let only = NegativeSampler::new(&[0, 3], 5, 1).unwrap();
+        assert_eq!((only.log_inclusion(1), only.distinct(2)), (0.0, vec![1]));
     }
 
     #[test]

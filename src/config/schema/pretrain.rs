@@ -135,7 +135,7 @@ section! {
         sequence_length: usize = 64, between(1.0, 100_000.0);
         /// Number of random words that the next word is compared with (sampled softmax, Jean et al.
         /// 2015), which all positions of a step share. They are drawn in proportion to count^0.75, and
-        /// the logits are corrected by the logarithms of their expected counts.
+        /// the logits are corrected by the logarithms of the probabilities that a step draws them.
         negatives: usize = 1_000, between(1.0, 1_000_000.0);
         /// Learning rate of the first step; it falls linearly to 0. The optimizer is Adam with
         /// beta2 0.99.

@@ -16,7 +16,7 @@ pub struct StepBatch {
     pub word_factors: Option<Tensor>,
     /// Distinct negatives, int64 [N].
     pub negatives: Tensor,
-    /// Logarithm of the number of times that each negative was drawn, minus that of the expected number, float [N].
+    /// Minus the logarithm of the probability that a step draws each negative, float [N].
     pub negative_terms: Tensor,
     /// Tokens of each direction in the rows of this process.
     pub directions: Vec<DirectionBatch>,
@@ -28,7 +28,7 @@ pub struct DirectionBatch {
     pub inputs: Tensor,
     /// Words that are predicted, int64 [T·B].
     pub targets: Tensor,
-    /// Minus the logarithm of the expected number of times that a step draws each of `targets`, float [T·B].
+    /// Minus the logarithm of the probability that a step draws each of `targets`, float [T·B].
     pub target_terms: Tensor,
     /// Ids of the distinct words that are predicted in all rows of the batch, or negatives, sorted, int64 [O].
     pub output_words: Tensor,
@@ -49,19 +49,19 @@ impl StepBatch {
         masks: &DropoutMasks,
         device: Device,
     ) -> Self {
-        let (negatives, times): (Vec<u32>, Vec<usize>) = sampler.distinct(step).into_iter().unzip();
+        let negatives = sampler.distinct(step);
         let all = batch.ids.iter().chain([&negatives]).flatten();
         let words = sorted(all.copied().collect());
         let indices = |ids: &[u32]| indices_in(&words, ids, device);
-        let terms = negatives.iter().zip(&times);
-        let terms = terms.map(|(word, times)| (*times as f32).ln() - sampler.log_expected(*word));
+        let terms = negatives.iter().map(|word| -sampler.log_inclusion(*word));
         let factors = || words.iter().map(|word| masks.word(*word)).collect::<Vec<f32>>();
         let direction = |ids: &Vec<u32>| {
             let width = batch.steps() + 1;
             let (inputs, targets) =
                 time_major(&ids[rows.start * width..rows.end * width], rows.len());
             let (_, of_all_rows) = time_major(ids, batch.rows);
-            let terms: Vec<f32> = targets.iter().map(|word| -sampler.log_expected(*word)).collect();
+            let terms: Vec<f32> =
+                targets.iter().map(|word| -sampler.log_inclusion(*word)).collect();
             let output_words = sorted(of_all_rows.iter().chain(&negatives).copied().collect());
             DirectionBatch {
                 inputs: indices(&inputs).view([-1, rows.len() as i64]),

@@ -160,7 +160,7 @@ impl NativeLanguageModel {
         let own = &mut shards[worker.part_of(count)];
         own.par_iter_mut().with_max_len(1).for_each(|shard| {
             let output_bias = model.values(model.directions[shard.direction].output_bias_index());
-            let bias = |word| output_bias[word as usize] - negatives.log_expected(word);
+            let bias = |word| output_bias[word as usize] - negatives.log_inclusion(word);
             let mut times = std::mem::take(&mut shard.times);
             times.measure("embed", || shard.look_up(model, bias));
             let before = &states[shard.direction];

@@ -13,8 +13,8 @@ pub struct Negatives {
     pub columns: PackedMatrix,
     /// Vectors of the words as rows, [words, E].
     pub rows: PackedMatrix,
-    /// Output bias of each word and direction minus log(N · p), plus the logarithm of the number of times that the
-    /// word was drawn; −∞ in the padding. [directions, words].
+    /// Output bias of each word and direction minus the logarithm of the probability that a step draws the word; −∞ in
+    /// the padding. [directions, words].
     pub biases: Vec<AlignedVec>,
 }
 
@@ -32,9 +32,7 @@ impl Negatives {
 
     /// Draws the words of a step and packs their vectors.
     pub fn draw(&mut self, step: u64, model: &Model) {
-        let drawn = self.sampler.distinct(step);
-        self.words.clear();
-        self.words.extend(drawn.iter().map(|(word, _)| *word));
+        self.words = self.sampler.distinct(step);
         let (words, lanes) = (&self.words, model.instructions.lanes());
         let (size, count) = (model.size, words.len());
         let vector = |index: usize| model.word_vector(words[index]);
@@ -45,16 +43,15 @@ impl Negatives {
             bias.resize(self.columns.padded_columns());
             bias[count..].fill(f32::NEG_INFINITY);
             let output_bias = model.values(direction.output_bias_index());
-            for (to, (word, times)) in bias.iter_mut().zip(&drawn) {
-                let expected = self.sampler.log_expected(*word);
-                *to = output_bias[*word as usize] - expected + (*times as f32).ln();
+            for (to, word) in bias.iter_mut().zip(&self.words) {
+                *to = output_bias[*word as usize] - self.sampler.log_inclusion(*word);
             }
         }
     }
 
-    /// Returns log(N · p) of a word.
-    pub fn log_expected(&self, word: u32) -> f32 {
-        self.sampler.log_expected(word)
+    /// Returns the logarithm of the probability that a step draws a word.
+    pub fn log_inclusion(&self, word: u32) -> f32 {
+        self.sampler.log_inclusion(word)
     }
 
     /// Returns the index of a word among the negatives.

@@ -3,16 +3,18 @@
 //!
 //! # Sampled softmax
 //!
-//! A step draws N words with replacement, word w with probability p(w). With the query q = (P h + p)/√E, a token has
-//! the logits
+//! A step draws N words with replacement, word w with probability p(w), so that w is among the negatives with
+//! probability Q(w) = 1 − (1 − p(w))^N. With the query q = (P h + p)/√E, a token has the logits
 //!
 //! ```text
-//! s(w) = q · x_w + b_w − log(N p(w))
+//! s(w) = q · x_w + b_w − log Q(w)
 //! ```
 //!
-//! of its target t and of the negatives; a negative that is the target is left out. The loss is −log softmax of the
-//! target among them (Jean et al. 2015). The expected value of the sum of exp s(w) over the negatives is the sum of
-//! exp(q · x_w + b_w) over the vocabulary, so the loss approaches that of the softmax over the vocabulary.
+//! of its target t and of the negatives, each once; a negative that is the target is left out. The loss is −log softmax
+//! of the target among them (Jean et al. 2015). If words are among the negatives independently of each other, that of
+//! these words which is the target has the odds P(w)/Q(w) by Bayes' theorem, so the loss is smallest if the softmax of
+//! q · x_w + b_w over the vocabulary is P. The expected number of draws, N p(w), in the place of Q(w) would make words
+//! with N p > 1 too probable, as they are left out where they are the target, however often they were drawn.
 //!
 //! With g the probabilities minus the one-hot target, divided by the number of tokens, the gradients are
 //!

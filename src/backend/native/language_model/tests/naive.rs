@@ -131,7 +131,7 @@ impl Naive {
 
     /// Returns the mean loss of each direction.
     pub fn losses(&self, batch: &LanguageModelBatch, step_number: u64) -> Vec<f64> {
-        let drawn = self.negatives.drawn(step_number);
+        let drawn = self.negatives.distinct(step_number);
         let masks = self.masks(step_number);
         let loss = |direction: usize| {
             let mut sum = 0.0;
@@ -141,8 +141,8 @@ impl Naive {
                 masks.outputs(direction, row, step, &mut mask);
                 multiply(&mut hidden, &mask);
                 let logit = |word: u32| {
-                    let expected = f64::from(self.negatives.log_expected(word));
-                    self.logit(direction, &hidden, word) - expected
+                    let inclusion = f64::from(self.negatives.log_inclusion(word));
+                    self.logit(direction, &hidden, word) - inclusion
                 };
                 let own = logit(target);
                 let others = drawn.iter().filter(|word| **word != target);
