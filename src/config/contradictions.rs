@@ -254,6 +254,10 @@ impl Config {
         let is_fp16 = self.precision == Precision::Fp16 && self.backend != BackendKind::Native;
         let faults = [
             (self.inputs.len() > 1, "needs a model with one input; remove it"),
+            (
+                self.train.finetune == Finetune::Frozen,
+                "has no effect with train.finetune: frozen; remove one of them",
+            ),
             (!has(Input::has_lstm), "needs an LSTM, which a language model shares; remove it"),
             (
                 has(|input| input.embedding.subwords.is_on()),

@@ -172,7 +172,9 @@ impl Start {
         if then.test != now.test {
             self.notes.push("the test examples have changed since the run started".to_owned());
         }
-        if then.unlabelled != now.unlabelled {
+        // A run can begin or stop to use them.
+        let both = then.unlabelled.zip(now.unlabelled);
+        if both.is_some_and(|(then, now)| then != now) {
             self.notes.push(
                 "the unlabelled texts have changed since the checkpoint was saved".to_owned(),
             );

@@ -1,7 +1,5 @@
 //! Creates the parts of a run from its configuration: model, objective, weights, trainer and observers.
 
-use anyhow::ensure;
-
 use super::added_texts::AddedTexts;
 use super::language_model_texts::LanguageModelTexts;
 use super::observers::{CheckpointWriter, Console, MetricsFiles, TensorBoard};
@@ -10,7 +8,7 @@ use super::resume::Resume;
 use super::trainer::{FrozenModel, Trainer};
 use crate::backend::{Backend, LargestBatch, Learner, MemoryEstimate, is_average_state};
 use crate::config::{
-    AutoNumber, BackendKind, CollectiveKind, Config, Finetune, LanguageModelConfig, NgramWeighting,
+    AutoNumber, BackendKind, CollectiveKind, Config, ConfigError, Finetune, NgramWeighting,
 };
 use crate::data::batch_plan::Bucketing;
 use crate::data::prepared::PreparedData;
@@ -188,18 +186,23 @@ fn new_learner(
 
 /// Checks that the batches of the joint language model have not changed since a checkpoint, so that they continue its
 /// states.
-fn check_batches(checkpoint: &Checkpoint, config: &Config) -> anyhow::Result<()> {
+fn check_batches(checkpoint: &Checkpoint, config: &Config) -> Result<(), ConfigError> {
     let Some(saved) = &checkpoint.saved else { return Ok(()) };
-    let shape = |config: &Config| {
-        let LanguageModelConfig { batch_size, sequence_length, .. } =
-            config.pretrain.language_model;
-        (batch_size, sequence_length)
-    };
-    ensure!(
-        !saved.config.train.has_language_model() || shape(&saved.config) == shape(config),
-        "pretrain.language_model.batch_size and sequence_length cannot change while a run with \
-         train.language_model_weight resumes; start a new run"
-    );
+    if !saved.config.train.has_language_model() {
+        return Ok(());
+    }
+    let (then, now) = (&saved.config.pretrain.language_model, &config.pretrain.language_model);
+    for (field, then, now) in [
+        ("batch_size", then.batch_size, now.batch_size),
+        ("sequence_length", then.sequence_length, now.sequence_length),
+    ] {
+        if then != now {
+            return Err(ConfigError::new(format!(
+                "pretrain.language_model.{field}: expected {then}, as in the checkpoint, because a run with \
+                 train.language_model_weight resumes, found {now}; remove it, or start a new run"
+            )));
+        }
+    }
     Ok(())
 }
 
@@ -216,7 +219,7 @@ fn join_language_model(
     let Some(texts) = collective.agree(LanguageModelTexts::of(data))? else { return Ok(()) };
     language_model::check_processes(backend, texts.rows(), collective)?;
     if let Beginning::Resume(checkpoint) = beginning {
-        collective.agree(check_batches(checkpoint, config))?;
+        collective.agree(check_batches(checkpoint, config).map_err(Into::into))?;
     }
     let settings = collective.agree(texts.settings(backend, config))?;
     let words = data.encoders[0].vocabulary();
@@ -230,6 +233,9 @@ fn join_language_model(
     {
         let known = collective.agree(source.weights())?;
         match_output_layers(&mut weights, &known, words, source.encoders[0].vocabulary());
+        message(format!("joint language model: all layers of {}", source.path.display()));
+    } else if !matches!(beginning, Beginning::Resume(_)) {
+        message("joint language model: new layers above the LSTMs");
     }
     if !collective.is_alone() {
         // Drawing them may round differently on another processor.

@@ -63,12 +63,13 @@ fn a_resumed_run_and_one_with_other_threads_are_bit_identical() {
     dir.assert_same_state("bf16", "bf16-halves");
     let other =
         "train --resume halves --set pretrain.language_model.batch_size=3 --set train.epochs=5";
-    let parts = ["pretrain.language_model.batch_size", "start a new run"];
-    assert_fails(dir.lstmtext(other), 1, &parts);
+    let parts = ["pretrain.language_model.batch_size: expected 4", "start a new run"];
+    assert_fails(dir.lstmtext(other), 2, &parts);
     // A run can get a language model, and lose it.
     train("other", "--set train.epochs=2 --set train.language_model_weight=0");
     dir.train("--resume other --set train.epochs=3 --set train.language_model_weight=0.5");
-    dir.train("--resume other --set train.epochs=4 --set train.language_model_weight=0");
+    let done = dir.train("--resume other --set train.epochs=4 --set train.language_model_weight=0");
+    assert!(!stderr(&done).contains("texts have changed"));
     assert!(dir.metrics("other")[3].get("added").is_none());
 }
 
@@ -83,11 +84,12 @@ fn it_starts_from_a_language_model() {
     let yaml = "data: {train: labels.csv, unlabelled: texts.txt}\ntext: {min_count: 1}\n\
                 train: {epochs: 1, batch_size: 60, learning_rate: 1.0e-9, language_model_weight: 1}\n";
     let dir = dir.file("joint.yaml", yaml);
-    let loss = |run: &str, rest: &str| {
-        dir.train(&format!("joint.yaml --out {run} {LANGUAGE_MODEL} {rest}"));
+    let loss = |run: &str, rest: &str, source: &str| {
+        let done = dir.train(&format!("joint.yaml --out {run} {LANGUAGE_MODEL} {rest}"));
+        assert!(stderr(&done).contains(&format!("joint language model: {source}")));
         dir.metrics(run)[0]["added"]["language_model_loss"].as_f64().unwrap()
     };
-    let (from, new) = (loss("from", "--from lm"), loss("new", ""));
+    let (from, new) = (loss("from", "--from lm", "all layers of "), loss("new", "", "new layers"));
     assert!(from < new - 0.3, "{from} {new}");
 }
 
@@ -101,6 +103,7 @@ fn what_has_no_language_model_is_refused() {
             "cannot be combined with model.embedding.subwords",
         ),
         ("--set data.shard=true", "data.shard divides them"),
+        ("--set train.finetune=frozen", "train.finetune: frozen"),
         ("--set precision=fp16", "fp16"),
         ("--set train.language_model_weight=-1", "≥ 0"),
     ] {

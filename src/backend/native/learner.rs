@@ -356,7 +356,7 @@ impl Learner for NativeLearner {
             return Ok(());
         };
         let (network, gradients) = (&mut self.inference.network, &mut self.gradients);
-        let loss = self.times.measure("language model", || {
+        let loss = self.times.measure("joint", || {
             model.add_gradients(network.weights_mut(), batch, group, gradients)
         })?;
         self.added.language_model_loss = Some(loss);

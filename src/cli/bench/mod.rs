@@ -42,7 +42,7 @@ are medians over the rounds. Other load slows down libtorch more than the native
 padding: the LSTM over the padding that all texts share. embed: input products of each distinct token \
 and their gradients. forward, backward: the LSTM over the texts. head: pooled states to loss. \
 adversarial: the pass over perturbed word vectors. unlabelled: the passes of the terms that need no \
-labels. language model: the joint language model. wait: time in which threads have no shard to compute. merge: sum of the gradients of all shards. \
+labels. joint: the joint language model. wait: time in which threads have no shard to compute. merge: sum of the gradients of all shards. \
 clip: norm of the gradient. optimizer: weight updates. pack: weights to the layout of the kernel. \
 GFLOP/s nominal counts three products of every token with every weight of the LSTM; the kernel avoids \
 some of them. Language models: draw: negative words and dropout masks. softmax: projection and loss. A \

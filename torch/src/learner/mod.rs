@@ -388,7 +388,7 @@ impl Learner for TorchLearner {
 
     fn add_language_model(&mut self, batch: &PreparedBatch, group: Group) -> anyhow::Result<()> {
         let Some(batch) = batch.language_model() else { return Ok(()) };
-        self.in_step("language model", |learner| {
+        self.in_step("joint", |learner| {
             let Some(model) = &mut learner.language_model else { return Ok(()) };
             let frozen: Vec<bool> = learner.optimizer.frozen().collect();
             let step = &mut learner.step;
