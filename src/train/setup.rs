@@ -206,8 +206,7 @@ fn check_batches(checkpoint: &Checkpoint, config: &Config) -> Result<(), ConfigE
     Ok(())
 }
 
-/// Gives a learner its joint language model, if the configuration has one. Its layers above
-/// the LSTMs have the weights of the language model from which the run begins, or else initial ones.
+/// Gives a learner its joint language model, if the configuration has one. Its layers above the LSTMs have the weights of the language model from which the run begins, or else initial ones.
 fn join_language_model(
     backend: &dyn Backend,
     learner: &mut dyn Learner,

@@ -1,7 +1,6 @@
 //! The weights of one direction of one layer, packed for the register tiles.
 
 use super::aligned_vec::AlignedVec;
-use super::buffer::Buffer;
 use super::operands::OperandFormat;
 
 /// Number of gates of a unit.
@@ -159,18 +158,11 @@ fn pack_forward(
     units: usize,
     lanes: usize,
 ) {
+    let widths = std::iter::repeat_n(GATES * lanes, units.div_ceil(lanes));
     let PackedWeights { format, words } = packed;
-    if *format == OperandFormat::Float {
-        return pack_floats(words, weights, columns, units, lanes);
-    }
-    let width = GATES * lanes;
-    let mut floats = Buffer::take();
-    floats.resize_zeroed(columns * GATES * units.next_multiple_of(lanes));
-    pack_floats(&mut floats, weights, columns, units, lanes);
-    let blocks = words.chunks_exact_mut(format.words(columns) * width);
-    for (block, words) in floats.chunks_exact(columns * width).zip(blocks) {
-        format.pack(block, width, words);
-    }
+    format.pack(words, columns, widths, |floats| {
+        pack_floats(floats, weights, columns, units, lanes);
+    });
 }
 
 /// Packs [4H, columns] as [P/lanes, columns, i f g o, lanes] and halves the weights of i, f and o.
@@ -199,22 +191,11 @@ fn pack_transposed(
     units: usize,
     lanes: usize,
 ) {
+    let widths = vector_groups(columns.div_ceil(lanes)).map(|(_, group)| group * lanes);
     let PackedWeights { format, words } = packed;
-    if *format == OperandFormat::Float {
-        return pack_transposed_floats(words, weights, columns, units, lanes);
-    }
-    let gates_width = units.next_multiple_of(lanes) * GATES;
-    let mut floats = Buffer::take();
-    floats.resize_zeroed(gates_width * columns.next_multiple_of(lanes));
-    pack_transposed_floats(&mut floats, weights, columns, units, lanes);
-    let (mut floats, mut words) = (&floats[..], &mut words[..]);
-    for (_, group) in vector_groups(columns.div_ceil(lanes)) {
-        let width = group * lanes;
-        let (block, other_blocks) = floats.split_at(gates_width * width);
-        let (to, others) = words.split_at_mut(format.words(gates_width) * width);
-        format.pack(block, width, to);
-        (floats, words) = (other_blocks, others);
-    }
+    format.pack(words, units.next_multiple_of(lanes) * GATES, widths, |floats| {
+        pack_transposed_floats(floats, weights, columns, units, lanes);
+    });
 }
 
 /// Packs [4H, columns] as one [4P, group] for each group of column vectors.
@@ -240,7 +221,7 @@ fn pack_transposed_floats(
 }
 
 /// Cuts vectors into groups of 4, then 2, then 1, as (first vector, number of vectors).
-pub fn vector_groups(vectors: usize) -> impl Iterator<Item = (usize, usize)> {
+pub fn vector_groups(vectors: usize) -> impl Iterator<Item = (usize, usize)> + Clone {
     let mut first = 0;
     std::iter::from_fn(move || {
         let group = match vectors - first {

@@ -4,7 +4,7 @@ use pulp::{Simd, WithSimd};
 
 use super::buffer::Buffer;
 use super::cell::{Cell, GATES, PackedWeights, vector_groups};
-use super::operands::{LeftRows, OperandFormat, ProductOperation, Products};
+use super::operands::{OperandFormat, OperandRows, ProductOperation, Products};
 use super::product::{Left, Right, for_row_tiles, load, multiply_add, store};
 
 /// Computes W x + b for every row of inputs.
@@ -32,15 +32,9 @@ impl ProductOperation for InputProjection<'_> {
         assert!(cell.lanes == lanes && cell.bias.len() == gates_width);
         let (count, width) = (projected.len() / gates_width, cell.inputs);
         let mut words = Buffer::take();
-        let (inputs, row_stride) = match products.converts() {
-            true => {
-                let rows = LeftRows { values: inputs, stride: row_stride, count, width };
-                products.convert_rows(rows, &mut words);
-                (&words[..], width.div_ceil(P::GROUP))
-            }
-            false => (inputs, row_stride),
-        };
-        let depth = width.div_ceil(P::GROUP);
+        let rows = OperandRows { values: inputs, stride: row_stride, count, width };
+        let (inputs, row_stride) = rows.left(products, &mut words);
+        let depth = products.words(width);
         for vector in 0..gates_width / tile_width {
             let at = vector * tile_width;
             let right = Right { values: &cell.input.words[at * depth..], row_stride: tile_width };
@@ -96,13 +90,9 @@ impl ProductOperation for InputGradient<'_> {
         assert!(self.inputs.len() >= rows * self.columns);
         let mut words = Buffer::take();
         let mut this = self;
-        if products.converts() {
-            let width = this.cell.gates_width();
-            let of_gradients =
-                LeftRows { values: this.gradients, stride: width, count: rows, width };
-            products.convert_rows(of_gradients, &mut words);
-            this.gradients = &words;
-        }
+        let (values, width) = (this.gradients, this.cell.gates_width());
+        let of_gradients = OperandRows { values, stride: width, count: rows, width };
+        (this.gradients, _) = of_gradients.left(products, &mut words);
         let with = (simd, products);
         for (vector, group) in vector_groups(this.columns / lanes) {
             match group {
@@ -152,7 +142,7 @@ pub fn input_gradient_tile<S: Simd, P: Products<S>, const M: usize, const N: usi
     let (lanes, row_stride) = (S::F32_LANES, cell.gates_width() / P::GROUP);
     let mut tile = [[simd.splat_f32s(0.0); N]; M];
     for (offset, depth) in cell.unit_ranges() {
-        let (offset, depth) = (offset / P::GROUP, depth.div_ceil(P::GROUP));
+        let (offset, depth) = (offset / P::GROUP, products.words(depth));
         let left = Left { values: &gradients[offset..], row_stride, column_stride: 1 };
         let packed = &packed[(vector * row_stride + offset * N) * lanes..];
         let right = Right { values: packed, row_stride: N * lanes };
@@ -201,15 +191,17 @@ impl ProductOperation for WeightGradient<'_> {
             let (left, right) = (&left[first * left_stride..], &right[first * columns..]);
             let operands = match products.converts() {
                 true => {
-                    let rows = LeftRows { values: left, stride: left_stride, count, width: depth };
+                    let rows =
+                        OperandRows { values: left, stride: left_stride, count, width: depth };
                     products.convert_terms(rows, &mut left_words);
-                    let rows = LeftRows { values: right, stride: columns, count, width: columns };
+                    let rows =
+                        OperandRows { values: right, stride: columns, count, width: columns };
                     products.convert_terms(rows, &mut right_words);
                     Operands { left: &left_words, left_stride: depth, right: &right_words }
                 }
                 false => Operands { left, left_stride, right },
             };
-            let (with, words) = ((simd, products), count.div_ceil(P::GROUP));
+            let (with, words) = ((simd, products), products.words(count));
             for (vector, group) in vector_groups(columns / lanes) {
                 let column = vector * lanes;
                 match group {

@@ -5,7 +5,7 @@ use pulp::Simd;
 
 use super::aligned_vec::AlignedVec;
 use super::buffer::Buffer;
-use super::operands::{LeftRows, OperandFormat, ProductOperation, Products};
+use super::operands::{OperandFormat, OperandRows, ProductOperation, Products};
 use super::product::{Left, Right, for_row_tiles, load, multiply_add, store};
 
 /// Maximum number of vectors in a group of columns.
@@ -89,23 +89,14 @@ impl PackedMatrix {
         (self.depth, self.lanes) = (depth, lanes);
         let padded_columns = columns.next_multiple_of(lanes);
         self.padded_columns = padded_columns;
-        let depth_in_words = self.format.words(depth);
-        self.words.resize(depth_in_words * padded_columns);
-        if self.format == OperandFormat::Float {
-            return pack(&mut self.words, padded_columns);
-        }
-        let mut floats = Buffer::take();
-        floats.resize(depth * padded_columns);
-        pack(&mut floats, padded_columns);
-        for (first, width) in groups(padded_columns, lanes) {
-            let to = &mut self.words[first * depth_in_words..][..width * depth_in_words];
-            self.format.pack(&floats[first * depth..][..width * depth], width, to);
-        }
+        self.words.resize(self.format.words(depth) * padded_columns);
+        let widths = groups(padded_columns, lanes).map(|(_, width)| width);
+        self.format.pack(&mut self.words, depth, widths, |values| pack(values, padded_columns));
     }
 }
 
 /// Cuts columns into groups, as (first column, number of columns).
-fn groups(padded_columns: usize, lanes: usize) -> impl Iterator<Item = (usize, usize)> {
+fn groups(padded_columns: usize, lanes: usize) -> impl Iterator<Item = (usize, usize)> + Clone {
     let width = GROUP * lanes;
     (0..padded_columns).step_by(width).map(move |first| (first, width.min(padded_columns - first)))
 }
@@ -144,13 +135,10 @@ impl ProductOperation for Product<'_> {
         assert!(self.out.len() >= (self.rows - 1) * self.stride + padded_columns);
         let mut words = Buffer::take();
         let mut this = self;
-        if products.converts() {
-            let (stride, count) = (this.left_stride, this.rows);
-            let rows = LeftRows { values: this.left, stride, count, width: depth };
-            products.convert_rows(rows, &mut words);
-            (this.left, this.left_stride) = (&words, depth.div_ceil(P::GROUP));
-        }
-        let (with, depth) = ((simd, products), depth.div_ceil(P::GROUP));
+        let (stride, count) = (this.left_stride, this.rows);
+        let rows = OperandRows { values: this.left, stride, count, width: depth };
+        (this.left, this.left_stride) = rows.left(products, &mut words);
+        let (with, depth) = ((simd, products), products.words(depth));
         for (first, width) in groups(padded_columns, lanes) {
             for start in (0..depth).step_by(DEPTH) {
                 let terms = start..depth.min(start + DEPTH);
@@ -176,7 +164,7 @@ impl Product<'_> {
         terms: std::ops::Range<usize>,
     ) {
         let width = N * S::F32_LANES;
-        let depth = self.right.depth.div_ceil(P::GROUP);
+        let depth = products.words(self.right.depth);
         let values = &self.right.words[first * depth + terms.start * width..];
         let right = Right { values, row_stride: width };
         for_row_tiles!(S, 0..self.rows, |row, M| {

@@ -51,7 +51,7 @@
 //! it waits for the end of the block and becomes a single product [H, n] · [n, 4P], which makes the
 //! best use of the registers. For this product, `hidden` holds h₋₁ of every step in the order of dz.
 //!
-//! **No work on padding** ([`Layout`]). LeftRows are sorted by decreasing length. Step t of the rows
+//! **No work on padding** ([`Layout`]). OperandRows are sorted by decreasing length. Step t of the rows
 //! that are still active directly follows step t − 1 in memory, so a finished row costs neither time
 //! nor memory, and n is the number of real tokens. Padding in front, which Keras models process like
 //! text, is the same for all rows: its states are computed once, and every row continues from them.

@@ -4,7 +4,7 @@ use pulp::{Simd, WithSimd};
 
 use super::aligned_vec::AlignedVec;
 use super::instructions::{Instructions, mul_add};
-use super::operands::{LeftRows, OperandFormat, ProductOperation, Products, round_all};
+use super::operands::{OperandFormat, OperandRows, ProductOperation, Products, round_all};
 
 impl OperandFormat {
     /// Returns the form of bf16 that a processor with these instructions multiplies.
@@ -91,7 +91,7 @@ impl<S: Simd> Products<S> for Floats {
     #[inline(always)]
     fn convert_rows(
         self,
-        LeftRows { values, stride, count, width }: LeftRows,
+        OperandRows { values, stride, count, width }: OperandRows,
         words: &mut AlignedVec,
     ) {
         words.resize(count * width);
@@ -101,7 +101,7 @@ impl<S: Simd> Products<S> for Floats {
     }
 
     #[inline(always)]
-    fn convert_terms(self, rows: LeftRows, words: &mut AlignedVec) {
+    fn convert_terms(self, rows: OperandRows, words: &mut AlignedVec) {
         Products::<S>::convert_rows(self, rows, words);
     }
 }
@@ -118,7 +118,7 @@ mod x86 {
 
     use pulp::x86::V4;
 
-    use super::{LeftRows, ProductOperation, Products};
+    use super::{OperandRows, ProductOperation, Products};
     use crate::backend::kernel::aligned_vec::AlignedVec;
 
     /// Number of floats in a vector.
@@ -181,7 +181,7 @@ mod x86 {
         #[inline(always)]
         fn convert_rows(
             self,
-            LeftRows { values, stride, count, width }: LeftRows,
+            OperandRows { values, stride, count, width }: OperandRows,
             words: &mut AlignedVec,
         ) {
             let width_in_words = width.div_ceil(2);
@@ -210,7 +210,7 @@ mod x86 {
         #[inline(always)]
         fn convert_terms(
             self,
-            LeftRows { values, stride, count, width }: LeftRows,
+            OperandRows { values, stride, count, width }: OperandRows,
             words: &mut AlignedVec,
         ) {
             words.resize(count.div_ceil(2) * width);

@@ -3,6 +3,7 @@
 use pulp::Simd;
 
 use super::aligned_vec::AlignedVec;
+use super::buffer::Buffer;
 
 /// Format of the operands of a product.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,8 +26,32 @@ impl OperandFormat {
         }
     }
 
-    /// Converts a matrix [terms, width] in single precision to the right operand of a product, [words, width].
-    pub fn pack(self, matrix: &[f32], width: usize, packed: &mut [f32]) {
+    /// Fills the right operand of a product: blocks of [`terms` in words, width] with these widths. `fill` writes them in
+    /// single precision, [terms, width], and need not write padding, which is zero.
+    pub fn pack(
+        self,
+        packed: &mut [f32],
+        terms: usize,
+        widths: impl Iterator<Item = usize> + Clone,
+        fill: impl FnOnce(&mut [f32]),
+    ) {
+        if self == Self::Float {
+            return fill(packed);
+        }
+        let mut floats = Buffer::take();
+        floats.resize_zeroed(terms * widths.clone().sum::<usize>());
+        fill(&mut floats);
+        let (mut floats, mut packed) = (&floats[..], packed);
+        for width in widths {
+            let (block, other_floats) = floats.split_at(terms * width);
+            let (to, others) = packed.split_at_mut(self.words(terms) * width);
+            self.convert_block(block, width, to);
+            (floats, packed) = (other_floats, others);
+        }
+    }
+
+    /// Converts a matrix [terms, width] in single precision to [words, width].
+    fn convert_block(self, matrix: &[f32], width: usize, packed: &mut [f32]) {
         match self {
             Self::Float => packed.copy_from_slice(matrix),
             Self::RoundedFloat => round_all(matrix, packed),
@@ -71,9 +96,9 @@ pub fn round_all(values: &[f32], rounded: &mut [f32]) {
     pairs.for_each(|(to, from)| *to = f32::from_bits(rounded_bits(*from)));
 }
 
-/// LeftRows of a left operand.
+/// Rows of an operand in single precision.
 #[derive(Clone, Copy)]
-pub struct LeftRows<'a> {
+pub struct OperandRows<'a> {
     /// Row r starts at `values[r * stride]`.
     pub values: &'a [f32],
     /// Distance between rows.
@@ -84,10 +109,34 @@ pub struct LeftRows<'a> {
     pub width: usize,
 }
 
+impl<'a> OperandRows<'a> {
+    /// Returns the left operand whose terms are the values of a row, and the distance between its rows in words. `words`
+    /// has the rows that must be converted.
+    #[inline(always)]
+    pub fn left<S: Simd>(
+        self,
+        products: impl Products<S>,
+        words: &'a mut AlignedVec,
+    ) -> (&'a [f32], usize) {
+        if !products.converts() {
+            return (self.values, self.stride);
+        }
+        let stride = products.words(self.width);
+        products.convert_rows(self, words);
+        (words, stride)
+    }
+}
+
 /// Instructions that multiply and add operands of a format, in words of 32 bits.
 pub trait Products<S: Simd>: Copy {
     /// Number of terms of a sum in a word.
     const GROUP: usize;
+
+    /// Number of words of `terms` terms of a sum.
+    #[inline(always)]
+    fn words(self, terms: usize) -> usize {
+        terms.div_ceil(Self::GROUP)
+    }
 
     /// Returns true if left operands in single precision must be converted.
     fn converts(self) -> bool;
@@ -97,10 +146,10 @@ pub trait Products<S: Simd>: Copy {
     fn add(self, simd: S, factor: S::f32s, vector: S::f32s, sum: S::f32s) -> S::f32s;
 
     /// Converts the rows of a left operand whose terms are the values of a row, to [count, words].
-    fn convert_rows(self, rows: LeftRows, words: &mut AlignedVec);
+    fn convert_rows(self, rows: OperandRows, words: &mut AlignedVec);
 
     /// Converts the rows of an operand whose terms are the rows, to [words, width].
-    fn convert_terms(self, rows: LeftRows, words: &mut AlignedVec);
+    fn convert_terms(self, rows: OperandRows, words: &mut AlignedVec);
 }
 
 /// An operation that is compiled for each set of instructions and each format of operands.

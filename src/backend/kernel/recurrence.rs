@@ -11,7 +11,7 @@ use super::cell::{Cell, GATES, vector_groups};
 use super::dense::input_gradient_tile;
 use super::instructions::{mul_add, negate_mul_add};
 use super::layout::{ForwardCache, Layout};
-use super::operands::{LeftRows, OperandFormat, ProductOperation, Products};
+use super::operands::{OperandFormat, OperandRows, ProductOperation, Products};
 use super::product::{Left, Right, for_row_tiles, load, multiply_add, store};
 
 /// Product of U with the hidden states before a step.
@@ -47,7 +47,7 @@ impl<S: Simd, P: Products<S>> RecurrentProduct<S> for CellProduct<'_, P> {
         if self.products.converts() {
             let width = self.cell.padded_units;
             let count = hidden.len() / width;
-            let rows = LeftRows { values: hidden, stride: width, count, width };
+            let rows = OperandRows { values: hidden, stride: width, count, width };
             self.products.convert_rows(rows, &mut self.words);
         }
     }
@@ -69,7 +69,7 @@ impl<S: Simd, P: Products<S>> RecurrentProduct<S> for CellProduct<'_, P> {
         vector: usize,
     ) -> [[S::f32s; GATES]; M] {
         let Self { cell, products, .. } = self;
-        let (tile_width, depth) = (GATES * S::F32_LANES, cell.units.div_ceil(P::GROUP));
+        let (tile_width, depth) = (GATES * S::F32_LANES, products.words(cell.units));
         // A vector has a whole number of words.
         let row_stride = cell.padded_units / P::GROUP;
         let left = Left { values: &operand[row * row_stride..], row_stride, column_stride: 1 };
@@ -317,15 +317,9 @@ impl ProductOperation for Backward<'_> {
             let (offset, next_offset) = (layout.offset(step), layout.offset(step + 1));
             let (active, next_active) = (layout.active_rows(step), layout.active_rows(step + 1));
             let (gates, next_gradients) = cache.gates.split_at_mut(next_offset * gates_width);
-            let next_gradients = match products.converts() {
-                true => {
-                    let (values, width) = (&*next_gradients, gates_width);
-                    let rows = LeftRows { values, stride: width, count: next_active, width };
-                    products.convert_rows(rows, &mut words);
-                    &words[..]
-                }
-                false => next_gradients,
-            };
+            let (values, width) = (&*next_gradients, gates_width);
+            let rows = OperandRows { values, stride: width, count: next_active, width };
+            let (next_gradients, _) = rows.left(products, &mut words);
             let step = BackwardStep {
                 cell,
                 hidden_gradient,

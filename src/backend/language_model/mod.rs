@@ -89,22 +89,32 @@ pub struct JointBatch {
     pub starts: bool,
 }
 
-/// Start of the names of all tensors of such a language model in the optimizer state of the classifier: its layers
+/// Start of the names of all tensors of a joint language model in the optimizer state of the classifier: its layers
 /// above the LSTMs, their state of Adam, and the carried states.
 pub const JOINT_PREFIX: &str = "language_model.";
 
-/// Removes the tensors of a joint language model from an optimizer state, and returns
-/// them under the names that they have in the language model.
+/// Removes the tensors of a joint language model from an optimizer state, and returns them under the names that they
+/// have in the language model.
 pub fn take_joint_state(state: &mut Vec<NamedTensor>) -> Vec<NamedTensor> {
-    let (joint, others) =
-        std::mem::take(state).into_iter().partition(|tensor| tensor.name.starts_with(JOINT_PREFIX));
-    *state = others;
-    let joint: Vec<NamedTensor> = joint;
-    let renamed = joint.into_iter().map(|tensor| {
-        let name = tensor.name[JOINT_PREFIX.len()..].to_owned();
-        NamedTensor { name, ..tensor }
+    let joint = state.extract_if(.., |tensor| tensor.name.starts_with(JOINT_PREFIX));
+    let renamed = joint.map(|mut tensor| {
+        tensor.name.drain(..JOINT_PREFIX.len());
+        tensor
     });
     renamed.collect()
+}
+
+/// Checks that each process has one of the rows of a batch.
+///
+/// # Errors
+/// Returns an error if one has none.
+pub fn check_processes(rows: usize, processes: usize) -> anyhow::Result<()> {
+    ensure!(
+        rows >= processes,
+        "{rows} rows of texts cannot be divided among {processes} processes; start fewer, use more texts, or raise \
+         pretrain.language_model.batch_size"
+    );
+    Ok(())
 }
 
 /// Settings of the training of a language model.

@@ -6,7 +6,7 @@ use super::console::Console;
 use super::files::{RunFiles, TensorBoard};
 use super::stream::{Rows, TokenStream};
 use super::trainer::{LanguageModelTrainer, Parts};
-use crate::backend::language_model::{DropoutRates, check_memory};
+use crate::backend::language_model::{self, DropoutRates, check_memory};
 use crate::backend::{Backend, LanguageModelLearner, LanguageModelSettings};
 use crate::config::{BackendKind, Config, Input, LanguageModelConfig, Precision, Resolved};
 use crate::distributed::Collective;
@@ -150,14 +150,10 @@ pub fn check_processes(
     rows: Rows,
     collective: &dyn Collective,
 ) -> anyhow::Result<()> {
-    let processes = collective.worker().world_size;
-    ensure!(
-        backend.kind() == BackendKind::Native || rows.count >= processes,
-        "{} rows of texts cannot be divided among {processes} processes; start fewer, use more texts, or raise \
-         pretrain.language_model.batch_size",
-        rows.count
-    );
-    Ok(())
+    match backend.kind() {
+        BackendKind::Native => Ok(()),
+        _ => language_model::check_processes(rows.count, collective.worker().world_size),
+    }
 }
 
 /// Creates a language model with initial weights, which is to be trained on some texts divided into these rows.

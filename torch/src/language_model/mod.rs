@@ -23,7 +23,6 @@ mod softmax;
 
 use std::ops::Range;
 
-use anyhow::ensure;
 use tch::{Device, Kind, Tensor};
 
 use self::adam::{Adam, Gradient};
@@ -37,7 +36,8 @@ use crate::libtorch::{BatchContext, BatchKind, with_batch_context};
 use crate::optimizer::clip;
 use crate::tensors::{to_named_tensors, to_tensors, values};
 use lstmtext::backend::language_model::{
-    CarriedState, DropoutMasks, NegativeSampler, carried_states, check_precision, split_state,
+    CarriedState, DropoutMasks, NegativeSampler, carried_states, check_precision, check_processes,
+    split_state,
 };
 use lstmtext::backend::{
     LanguageModelBatch, LanguageModelLearner, LanguageModelSettings, LanguageModelStats, Times,
@@ -233,14 +233,7 @@ impl TorchLanguageModel {
     /// Checks that the processes can train on a batch.
     fn check(&self, batch: &LanguageModelBatch, group: Group) -> anyhow::Result<()> {
         self.settings.check_batch(batch, self.model.directions.len())?;
-        let processes = group.collective.worker().world_size;
-        ensure!(
-            batch.rows >= processes,
-            "a batch of {} rows cannot be divided among {processes} processes; start fewer, use more texts, or raise \
-             pretrain.language_model.batch_size",
-            batch.rows
-        );
-        Ok(())
+        check_processes(batch.rows, group.collective.worker().world_size)
     }
 
     /// Describes a batch for error messages.

@@ -1,45 +1,39 @@
 //! Training with libtorch.
 
+mod batch;
 mod distinct_ids;
 mod inference;
+mod labelled;
 mod share;
 mod sum;
 mod unlabelled;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::Context;
 use tch::{Device, Kind, Tensor};
 
-use self::distinct_ids::{DistinctIds, distinct_ids, sorted};
-use self::inference::batch_context;
-use self::share::{Share, scale};
+use self::batch::{Preparation, SharedDataset, TorchBatch};
+use self::share::scale;
 use crate::average::Average;
-use crate::batch::{Batch, PackedSigns, distinct_buckets, to_device};
-use crate::device_dataset::DeviceDataset;
 use crate::language_model::JointLanguageModel;
-use crate::libtorch::{BatchContext, device_memory, with_batch_context};
-use crate::loss::{BatchTargets, CrossEntropyLoss, log_probabilities};
+use crate::libtorch::{BatchContext, with_batch_context};
+use crate::loss::CrossEntropyLoss;
 use crate::loss_scale::LossScale;
-use crate::model::{Mode, Model, NgramBranch};
+use crate::model::{Model, NgramBranch};
 use crate::optimizer::{Optimizer, clip};
 use crate::tensors::{to_named_tensors, to_tensors, values};
 use lstmtext::backend::language_model::take_joint_state;
 use lstmtext::backend::{
     BatchLoss, Inference, LOSS_SCALE, LanguageModelSettings, Learner, PreparedBatch, Preparer,
-    RandomSigns, StepStats, Times, is_average_state,
+    StepStats, Times, is_average_state,
 };
-use lstmtext::config::{AdversarialConfig, OptimizerKind, TrainConfig};
-use lstmtext::data::Dataset;
+use lstmtext::config::{OptimizerKind, TrainConfig};
 use lstmtext::distributed::{Group, Worker};
 use lstmtext::model::{LanguageModelSpec, NamedTensor};
 use lstmtext::objective::{AddedLosses, CrossEntropy, Objective};
 use lstmtext::text::Corpus;
-
-/// Copy of a data set on the device. `None` before the first batch, `Some(None)` if it does not fit.
-type SharedDataset = Arc<Mutex<Option<Option<DeviceDataset>>>>;
 
 /// A model that is being trained.
 pub struct TorchLearner {
@@ -92,28 +86,6 @@ struct Step {
     norm: Option<Tensor>,
 }
 
-/// A batch and the seed of its dropout masks.
-struct TorchBatch {
-    context: BatchContext,
-    batch: Batch,
-    /// `None` for unlabelled texts.
-    targets: Option<BatchTargets>,
-    /// Distinct ids of the batch of all processes for each input, and then distinct buckets of character n-grams for
-    /// each input; empty if a single process updates all rows.
-    distinct_ids: Vec<DistinctIds>,
-    /// N-grams of the batch of all processes, for each input that has n-grams; empty for a single process.
-    distinct_ngrams: Vec<DistinctIds>,
-    /// Part of the weight of the batch of all processes.
-    share: f64,
-    /// Part of its texts.
-    text_share: f64,
-    /// Frequency of each word of each input, `[V]`, for adversarial training. Unlabelled batches have none.
-    frequencies: Vec<Tensor>,
-    /// Random directions of virtual adversarial training, for the input of each LSTM.
-    signs: Vec<PackedSigns>,
-    seed: u64,
-}
-
 /// Number of steps on a CUDA device after which the host waits for their stats.
 const STATS_INTERVAL: usize = 50;
 
@@ -136,8 +108,8 @@ impl TorchLearner {
             loss: CrossEntropyLoss::new(loss, model.classes(), model.device()),
             objective: loss.clone(),
             loss_scale: (model.kind() == Kind::Half).then(|| LossScale::new(model.device())),
-            device_dataset: Arc::default(),
-            unlabelled_dataset: Arc::default(),
+            device_dataset: SharedDataset::default(),
+            unlabelled_dataset: SharedDataset::default(),
             step: Step::default(),
             pending_stats: Vec::new(),
             times: Times::default(),
@@ -174,179 +146,43 @@ impl Inference for TorchLearner {
 }
 
 impl TorchLearner {
-    /// Returns the function that prepares batches of a data set with or without labels, whose copy on the
-    /// device is `device_dataset`.
-    fn preparer_for(
-        &self,
-        device_dataset: SharedDataset,
-        has_labels: bool,
-        worker: Worker,
-    ) -> Preparer {
-        let device = self.model.device();
-        let has_others = worker != Worker::ALONE;
-        let needs_ids = has_others || !self.sparse_embeddings.is_empty();
-        // If the amount of memory is unknown, the data set stays in host memory.
-        let memory = device_memory(device).unwrap_or(0);
-        let vocabulary_sizes = (has_labels && self.config.has_perturbations())
-            .then(|| self.model.vocabulary_sizes().to_vec());
-        let embedding_sizes = match self.config.virtual_adversarial.epsilon {
-            Some(_) => self.model.embedding_sizes(),
-            None => Vec::new(),
-        };
-        let (objective, classes) = (self.objective.clone(), self.model.classes());
-        let mut frequencies: Option<Vec<Tensor>> = None;
-        Box::new(move |data: &Dataset, whole, seed| {
-            let share = Share::new(worker, whole, data, has_labels.then_some(&objective));
-            let (examples, seed) = (&share.examples[..], Share::seed(worker, seed));
-            let context = batch_context(true, &data.inputs, examples);
-            with_batch_context(context, || {
-                let mut copy = device_dataset.lock().unwrap_or_else(PoisonError::into_inner);
-                let copy = copy.get_or_insert_with(|| {
-                    // The next batches may be those of other examples.
-                    let is_whole = !data.is_collected();
-                    is_whole.then(|| DeviceDataset::try_new(data, device, memory)).flatten()
-                });
-                let batch = match copy {
-                    Some(copy) => copy.gather(data, examples),
-                    None => Batch::gather(&data.inputs, examples, device),
-                };
-                let targets = BatchTargets::gather(data, examples, &objective, classes, device);
-                let distinct =
-                    |corpus: &Corpus| DistinctIds::new(distinct_ids(corpus, whole), device);
-                let buckets = |corpus: &Corpus| {
-                    DistinctIds::new(sorted(distinct_buckets(corpus, whole)), device)
-                };
-                let ngrams = |corpus: &Corpus| {
-                    let rows = whole.iter().flat_map(|example| corpus.ngrams(*example as usize));
-                    DistinctIds::new(sorted(rows.copied().collect()), device)
-                };
-                let with_ngrams = data.inputs.iter().filter(|corpus| corpus.has_ngrams());
-                let signs = |(input, size): &(usize, usize)| {
-                    let (signs, corpus) = (RandomSigns::new(seed), &data.inputs[*input]);
-                    PackedSigns::draw(signs, *input, *size, corpus, examples, device)
-                };
-                let frequencies = frequencies.get_or_insert_with(|| {
-                    let sizes = vocabulary_sizes.as_deref().unwrap_or_default();
-                    let all = data.word_frequencies(sizes);
-                    all.iter().map(|frequencies| to_device(frequencies, device)).collect()
-                });
-                PreparedBatch::new(TorchBatch {
-                    context,
-                    batch,
-                    targets,
-                    distinct_ids: match needs_ids {
-                        true => data
-                            .inputs
-                            .iter()
-                            .map(distinct)
-                            .chain(data.inputs.iter().map(buckets))
-                            .collect(),
-                        false => Vec::new(),
-                    },
-                    distinct_ngrams: match has_others {
-                        true => with_ngrams.map(ngrams).collect(),
-                        false => Vec::new(),
-                    },
-                    share: share.factor,
-                    text_share: share.text_factor,
-                    frequencies: frequencies.iter().map(Tensor::shallow_clone).collect(),
-                    signs: embedding_sizes.iter().map(signs).collect(),
-                    seed,
-                })
-            })
-        })
+    /// Returns what batches with or without labels are prepared for.
+    fn preparation(&self, worker: Worker, has_labels: bool) -> Preparation {
+        let has_perturbations = has_labels && self.config.has_perturbations();
+        Preparation {
+            device: self.model.device(),
+            has_labels,
+            needs_ids: worker != Worker::ALONE || !self.sparse_embeddings.is_empty(),
+            vocabulary_sizes: has_perturbations.then(|| self.model.vocabulary_sizes().to_vec()),
+            embedding_sizes: match self.config.virtual_adversarial.epsilon {
+                Some(_) => self.model.embedding_sizes(),
+                None => Vec::new(),
+            },
+            objective: self.objective.clone(),
+            classes: self.model.classes(),
+        }
     }
 }
 
 impl Learner for TorchLearner {
     fn preparer(&self, worker: Worker) -> Preparer {
-        self.preparer_for(self.device_dataset.clone(), true, worker)
+        self.preparation(worker, true).preparer(self.device_dataset.clone(), worker)
     }
 
     fn unlabelled_preparer(&self, worker: Worker) -> Preparer {
-        self.preparer_for(self.unlabelled_dataset.clone(), false, worker)
+        self.preparation(worker, false).preparer(self.unlabelled_dataset.clone(), worker)
     }
 
     fn compute_gradients(&mut self, batch: &PreparedBatch) -> anyhow::Result<()> {
         let unlabelled: &TorchBatch = batch.unlabelled().unwrap_or(batch).get()?;
         let labelled: &TorchBatch = batch.get()?;
-        let TorchBatch { context, batch, targets, distinct_ids, frequencies, share, seed, .. } =
-            labelled;
-        let targets = targets.as_ref().context("the examples have no labels")?;
         self.use_raw_weights();
-        with_batch_context(*context, || {
-            let selected = self.model.select_ngrams(batch, true);
-            // Both passes of adversarial training have the same dropout masks.
-            let loss_of = |logits: &Tensor| {
-                let log_probabilities = log_probabilities(logits, self.loss.labelling);
-                let loss = self.loss.loss(logits, &log_probabilities, targets);
-                (log_probabilities, loss)
-            };
-            let logits = |perturbations: &[Tensor]| {
-                tch::manual_seed(*seed as i64);
-                match self.model.separates_branches() {
-                    true => self.model.lstm_logits(batch, Mode::Train, perturbations),
-                    false => self.model.logits_from(batch, &selected, Mode::Train, perturbations),
-                }
-            };
-            // The measured log-probabilities and loss, and the loss of which the gradient is taken.
-            let forward = |perturbations: &[Tensor]| {
-                let logits = logits(perturbations);
-                let (log_probabilities, loss) = loss_of(&logits);
-                if !self.model.separates_branches() {
-                    return (log_probabilities, loss.detach(), loss);
-                }
-                let of_ngrams = self.model.ngram_logits_from(batch, &selected);
-                let (log_probabilities, of_sum) = tch::no_grad(|| loss_of(&(logits + &of_ngrams)));
-                (log_probabilities, of_sum, loss + loss_of(&of_ngrams).1)
-            };
-            let backward = |loss: &Tensor, others: &[Tensor]| {
-                scaled_gradients(&self.optimizer, self.loss_scale.as_ref(), loss, others)
-            };
-            let deviations = match frequencies.is_empty() {
+        with_batch_context(labelled.context, || {
+            let deviations = match labelled.frequencies.is_empty() {
                 true => Vec::new(),
-                false => self.model.deviations(frequencies),
+                false => self.model.deviations(&labelled.frequencies),
             };
-            let AdversarialConfig { epsilon, weight } = self.config.adversarial;
-            let zeros = match epsilon {
-                Some(_) => self.model.zero_perturbations(batch),
-                None => Vec::new(),
-            };
-            let others = selected.iter().chain(&zeros).map(Tensor::shallow_clone);
-            let others: Vec<Tensor> = others.collect();
-            let (log_probabilities, measured, loss) =
-                self.times.measure("forward", || forward(&zeros));
-            let (mut gradients, mut of_ngrams) =
-                self.times.measure("backward", || backward(&loss, &others));
-            let of_inputs = of_ngrams.split_off(selected.len());
-            let mut adversarial_loss = None;
-            if let Some(epsilon) = epsilon {
-                self.times.measure("adversarial", || {
-                    let model = &self.model;
-                    let perturbations =
-                        model.adversarial_perturbations(batch, &of_inputs, &deviations, epsilon);
-                    let (_, loss) = loss_of(&logits(&perturbations));
-                    let (others, others_of_ngrams) = backward(&(&loss * weight), &selected);
-                    adversarial_loss = Some(loss.detach());
-                    let all = gradients.iter_mut().chain(&mut of_ngrams);
-                    for (gradient, other) in all.zip(others.iter().chain(&others_of_ngrams)) {
-                        let _ = gradient.g_add_(other);
-                    }
-                });
-            }
-            let rows = batch.ngrams.iter().flatten().map(|bags| bags.rows.shallow_clone());
-            let correct = self.loss.count_correct(&log_probabilities, targets).to_kind(Kind::Float);
-            scale(gradients.iter_mut().chain(&mut of_ngrams), *share);
-            self.step = Step {
-                context: Some(*context),
-                gradients,
-                ngrams: rows.zip(of_ngrams).collect(),
-                distinct_ids: distinct_ids.iter().map(|ids| ids.ids.shallow_clone()).collect(),
-                loss_and_correct: Some([measured, correct]),
-                added: adversarial_loss.into_iter().collect(),
-                stops: None,
-                norm: None,
-            };
+            self.step = self.labelled_step(labelled, &deviations)?;
             if self.config.has_unlabelled_terms() {
                 let start = Instant::now();
                 let computed = with_batch_context(unlabelled.context, || {
@@ -366,8 +202,8 @@ impl Learner for TorchLearner {
                     let _ = gradient.zero_();
                 }
             }
-        });
-        Ok(())
+            Ok(())
+        })
     }
 
     fn sum_gradients(&mut self, batch: &PreparedBatch, group: Group) -> anyhow::Result<()> {

@@ -3,9 +3,10 @@
 use anyhow::Context;
 use tch::{Kind, Tensor};
 
+use super::batch::TorchBatch;
 use super::distinct_ids::DistinctIds;
 use super::share::scale;
-use super::{Step, TorchBatch, TorchLearner};
+use super::{Step, TorchLearner};
 use crate::sum_buffer::SumBuffer;
 use lstmtext::backend::PreparedBatch;
 use lstmtext::distributed::Group;

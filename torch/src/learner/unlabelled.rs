@@ -2,8 +2,9 @@
 
 use tch::{Kind, Tensor};
 
+use super::batch::TorchBatch;
 use super::distinct_ids::sorted_union;
-use super::{Step, TorchBatch, TorchLearner, scaled_gradients};
+use super::{Step, TorchLearner, scaled_gradients};
 use crate::batch::to_device;
 use crate::loss::{log_probabilities, mean_divergence, mean_entropy, scaled_divergence};
 use crate::model::Mode;

@@ -22,10 +22,6 @@ pub struct Model {
     pub vocabulary_size: usize,
     /// Size of a word vector, E.
     pub size: usize,
-    /// Number of LSTM layers of each direction.
-    layers: usize,
-    /// Number of units of each layer, H.
-    units: usize,
     /// Packed weights of each direction.
     pub directions: Vec<Direction>,
 }
@@ -83,11 +79,16 @@ impl Model {
         });
         let (size, units, layers) =
             (spec.input.embedding.size, spec.input.lstm.units, spec.layers());
+        let lanes = instructions.lanes();
+        let cell = |layer: usize| {
+            let inputs = if layer == 0 { size } else { units };
+            Cell::new(inputs, units, lanes, [format; 2])
+        };
         let direction = |direction: usize| Direction {
-            cells: Vec::new(),
-            projection: PackedMatrix::default(),
-            projection_transposed: PackedMatrix::default(),
-            projection_bias: AlignedVec::zeros(size.next_multiple_of(instructions.lanes())),
+            cells: (0..layers).map(cell).collect(),
+            projection: PackedMatrix::new(format),
+            projection_transposed: PackedMatrix::new(format),
+            projection_bias: AlignedVec::zeros(size.next_multiple_of(lanes)),
             // After the embedding, each direction has four tensors per layer, the projection with its bias, and the
             // output bias.
             first_weight: EMBEDDING + 1 + direction * (4 * layers + 3),
@@ -95,29 +96,24 @@ impl Model {
         let mut model = Self {
             instructions,
             format,
-            layers,
-            units,
             weights: weights.collect(),
             vocabulary_size: spec.vocabulary_size,
             size,
             directions: (0..spec.input.lstm.directions()).map(direction).collect(),
         };
-        model.set_format(format);
+        model.pack();
         Ok(model)
     }
 
     /// Packs the weights in this format, in which the layers and the softmax compute from now on.
     pub fn set_format(&mut self, format: OperandFormat) {
-        if format == self.format && !self.directions[0].cells.is_empty() {
+        if format == self.format {
             return;
         }
-        let (size, units, lanes) = (self.size, self.units, self.instructions.lanes());
-        let cell = |layer: usize| {
-            let inputs = if layer == 0 { size } else { units };
-            Cell::new(inputs, units, lanes, [format; 2])
-        };
         for direction in &mut self.directions {
-            direction.cells = (0..self.layers).map(cell).collect();
+            for cell in &mut direction.cells {
+                *cell = Cell::new(cell.inputs, cell.units, cell.lanes, [format; 2]);
+            }
             direction.projection = PackedMatrix::new(format);
             direction.projection_transposed = PackedMatrix::new(format);
         }
