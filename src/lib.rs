@@ -44,7 +44,7 @@
 //! - [`evaluation`], [`interchange`], [`plot`], [`prediction`], [`tables`]
 //! - [`explanation`], [`fetch`], [`sweep`], [`tensorboard`]
 //! - [`pretrain`], [`serve`]
-//! - [`train`]
+//! - [`train`], [`tune`]
 //! - [`cli`]
 
 #![warn(missing_docs)]
@@ -91,5 +91,7 @@ pub mod tensorboard;
 pub mod text;
 #[cfg(feature = "train")]
 pub mod train;
+#[cfg(feature = "train")]
+pub mod tune;
 
 pub use prediction::{Classifier, LabelProbability, Prediction};

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use super::arguments::{ColumnArgs, ComputeArgs, SetArgs};
 use super::exit::SUCCESS;
 use super::hints::{program, relative};
-use crate::config::{ConfigError, Override, Sweep, positive_integer};
+use crate::config::{Config, ConfigError, Override, Sweep, positive_integer};
 use crate::output::format::pluralize;
 use crate::output::sanitize::file_name;
 use crate::output::shell::{quoted, quoted_path};
@@ -72,7 +72,12 @@ pub enum Trained {
 /// Returns the default of --out in the directory `parent`. It is always the same, so that the same command
 /// continues.
 pub fn default_directory(parent: &str, sweep: &Sweep) -> PathBuf {
-    let name = sweep.base.config.name.as_deref().unwrap_or_default();
+    default_directory_of(parent, &sweep.base.config)
+}
+
+/// Returns the default of --out for a configuration like [`default_directory`].
+pub fn default_directory_of(parent: &str, config: &Config) -> PathBuf {
+    let name = config.name.as_deref().unwrap_or_default();
     let name = file_name(name.trim_start_matches('.'));
     Path::new(parent).join(if name.is_empty() { parent.trim_end_matches('s') } else { &name })
 }
@@ -165,7 +170,7 @@ pub fn train_one(
         threads: args.compute.threads,
         device: args.compute.device,
     };
-    let mut command = launch.command(run)?;
+    let mut command = launch.command(run.directory.path())?;
     if args.json {
         command.arg("--json");
     }
@@ -176,12 +181,17 @@ pub fn train_one(
 /// number of threads.
 fn launch(args: &RunsArgs, left: usize) -> Launch {
     let jobs = NonZeroUsize::new(left).map_or(args.jobs, |left| left.min(args.jobs));
+    let threads = threads_per_run(&args.compute, jobs);
+    Launch { jobs, threads, device: args.compute.device }
+}
+
+/// Returns the number of threads of each of `jobs` runs at once. `None`: the default of `train`.
+pub fn threads_per_run(compute: &ComputeArgs, jobs: NonZeroUsize) -> Option<NonZeroUsize> {
     let shared = || NonZeroUsize::new(cores() / jobs).or(Some(NonZeroUsize::MIN));
-    let threads = match args.compute.threads {
+    match compute.threads {
         None if jobs.get() > 1 && env::var_os("OMP_NUM_THREADS").is_none() => shared(),
         given => given,
-    };
-    Launch { jobs, threads, device: args.compute.device }
+    }
 }
 
 /// Trains the runs that have not finished. `name` is that of the whole, such as sweep.
@@ -242,11 +252,16 @@ fn print_start(directory: &SweepDirectory, name: &str, left: usize, launch: Laun
 fn print_resume(directory: &SweepDirectory) {
     let total = directory.runs.len();
     let finished = total - directory.unfinished().len();
-    let arguments = env::args_os().skip(1).map(|argument| quoted(&argument));
     message(format!(
         "stopped by a signal; {finished} of {total} runs have finished, the others are saved"
     ));
-    message(format!("to continue:\n  {} {}", program(), arguments.collect::<Vec<_>>().join(" ")));
+    message(format!("to continue:\n  {}", resume_command()));
+}
+
+/// Returns the command line of this process, which continues it.
+pub fn resume_command() -> String {
+    let arguments = env::args_os().skip(1).map(|argument| quoted(&argument));
+    std::iter::once(program()).chain(arguments).collect::<Vec<_>>().join(" ")
 }
 
 /// Prints the failures of runs, with their logs.

@@ -45,6 +45,7 @@ mod summary;
 mod sweep;
 mod texts;
 mod train;
+mod tune;
 mod unsure;
 mod vectors;
 
@@ -66,6 +67,7 @@ Examples:
   lstmtext train mine.yaml
   lstmtext train configs/imdb.yaml --set model.lstm.units=128 --out runs/wide
   lstmtext sweep configs/sweep.yaml --jobs 2
+  lstmtext tune reviews.csv --budget 10m
   lstmtext predict runs/wide \"One of the best films of the year.\"
   lstmtext evaluate runs/wide --split test --json
   lstmtext runs
@@ -109,6 +111,7 @@ enum Command {
     Pretrain(pretrain::PretrainArgs),
     Perplexity(perplexity::PerplexityArgs),
     Sweep(sweep::SweepArgs),
+    Tune(tune::TuneArgs),
     Folds(folds::FoldsArgs),
     Vectors(vectors::VectorsArgs),
     #[command(name = "lr-find")]
@@ -146,6 +149,7 @@ pub fn run(cli: Cli, backends: &dyn Backends) -> anyhow::Result<u8> {
         Command::Pretrain(args) => pretrain::run(args, backends),
         Command::Perplexity(args) => perplexity::run(args, backends),
         Command::Sweep(args) => sweep::run(args, backends),
+        Command::Tune(args) => tune::run(args, backends),
         Command::Folds(args) => folds::run(args, backends),
         Command::Vectors(args) => vectors::run(args),
         Command::LrFind(args) => lr_find::run(args, backends),

@@ -10,9 +10,10 @@ use super::exit::{FAILURE, SUCCESS};
 use super::hints::{program, relative, tensorboard};
 use super::many_runs::{self, RunsArgs, Trained};
 use super::score_format::{ScoreFormatArgs, ScoreTableFormat, print_scores};
+use super::tune::{self, SearchRequest};
 use super::{output_directory, provenance, starter};
 use crate::backend::Backends;
-use crate::config::{ConfigError, Sweep};
+use crate::config::{ConfigError, SearchPlan, SearchSpace};
 use crate::data::{SplitName, load_split};
 use crate::io::files::json_content;
 use crate::io::replace::write_atomic;
@@ -23,6 +24,7 @@ use crate::output::{message, note, terminal_width, warning};
 use crate::run::directory::RunDirectory;
 use crate::run::summary::CheckpointKind;
 use crate::sweep::{Failure, FinishedRun, Leaderboard, SweepDirectory, TestScores};
+use crate::tune::Limits;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -61,7 +63,12 @@ pub fn run(mut args: SweepArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     args.runs.json = format == ScoreTableFormat::Json;
     let (config, runs) = (&args.config, &args.runs);
     let overrides = &runs.overrides();
-    let sweep = starter::load_with(config, overrides, |document| Sweep::of(document, overrides))?;
+    let plan =
+        starter::load_with(config, overrides, |document| SearchPlan::of(document, overrides))?;
+    let sweep = match plan {
+        SearchPlan::Points(sweep) => *sweep,
+        SearchPlan::Adaptive(space) => return run_search(&args, *space, format, backends),
+    };
     let path = runs.out.clone().unwrap_or_else(|| many_runs::default_directory("sweeps", &sweep));
     output_directory::check(&path)?;
     let directory = SweepDirectory::new(sweep, &path);
@@ -92,6 +99,44 @@ pub fn run(mut args: SweepArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
             Trained::Stopped(code) => Ok(code),
         },
     }
+}
+
+/// Runs a search whose runs depend on each other's results.
+fn run_search(
+    args: &SweepArgs,
+    space: SearchSpace,
+    format: ScoreTableFormat,
+    backends: &dyn Backends,
+) -> anyhow::Result<u8> {
+    let RunsArgs { jobs, json, compute, out, .. } = &args.runs;
+    for (is_given, argument) in [
+        (args.runs.list, "--list"),
+        (args.runs.index.is_some(), "--index"),
+        (args.test, "--test"),
+        (!matches!(format, ScoreTableFormat::Table | ScoreTableFormat::Json), "--format"),
+    ] {
+        if is_given {
+            bail!(ConfigError::new(format!(
+                "{argument} needs a search whose runs are known beforehand, with sweep.method: grid or random"
+            )));
+        }
+    }
+    let path = out.clone();
+    let path =
+        path.unwrap_or_else(|| many_runs::default_directory_of("sweeps", &space.base.config));
+    output_directory::check(&path)?;
+    let request = SearchRequest {
+        space,
+        starts_with_base: false,
+        limits: Limits::default(),
+        keep: Some(tune::KEPT),
+        jobs: *jobs,
+        compute,
+        path: &path,
+        json: *json,
+        refit: false,
+    };
+    tune::search(request, backends)
 }
 
 /// Scores the runs of the best row on their test examples, or returns why there is no such row.

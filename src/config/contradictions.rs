@@ -235,9 +235,15 @@ impl Config {
                 let message = "needs data.split.method: stratified";
                 faults.push(("data.split.folds".into(), message.into()));
             }
-            if data.test.is_some() || split.test.of(usize::MAX) > 0 {
+            let has_test = data.test.is_some() || split.test.of(usize::MAX) > 0;
+            if has_test && split.test_folds().is_some() {
                 let message = "the test examples are those of the fold; set data.test: null and \
                                data.split.test: 0";
+                faults.push(("data.split.folds".into(), message.into()));
+            }
+            if data.validation.is_some() && split.validation_folds().is_some() {
+                let message =
+                    "the validation examples are those of the fold; set data.validation: null";
                 faults.push(("data.split.folds".into(), message.into()));
             }
         }

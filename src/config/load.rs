@@ -10,6 +10,8 @@ use super::fields::Fault;
 use super::overrides::Override;
 use super::resolved::Resolved;
 use super::schema::{Config, SWEEP};
+use super::types::SweepSection;
+use super::value::FieldValue;
 use super::yaml::{self, Parsed};
 use crate::io::files::{SETTINGS_LIMIT, read_limited};
 use crate::io::input::wide_encoding;
@@ -30,6 +32,7 @@ fn before_the_field() -> [(&'static str, Value); 7] {
 }
 
 /// A parsed configuration, from a file or guessed from data.
+#[derive(Clone)]
 pub struct Document {
     parsed: Parsed,
     /// The file, if it was read from one.
@@ -94,6 +97,16 @@ impl Document {
             faults if faults.is_empty() => Ok(root),
             faults => Err(self.error(&faults, overrides)),
         }
+    }
+
+    /// Returns the section `sweep` as written; an empty one if there is none, or if it is no mapping.
+    ///
+    /// # Errors
+    /// Returns an error if an override sets an unknown field.
+    pub fn sweep(&self, overrides: &[Override]) -> Result<SweepSection, ConfigError> {
+        let root = self.with_overrides(overrides)?;
+        let section = root.get(SWEEP).and_then(SweepSection::from_yaml);
+        Ok(section.unwrap_or_default())
     }
 
     /// The error that reports `faults` at their positions in this document.

@@ -12,9 +12,8 @@ use super::fields::Fault;
 use super::load::Document;
 use super::overrides::Override;
 use super::resolved::Resolved;
-use super::schema::SWEEP;
 use super::sweep::{Point, section};
-use super::yaml::Positions;
+use super::template::Template;
 
 /// A configuration with a section `sweep` and the points it generates.
 #[derive(Clone, Debug)]
@@ -23,10 +22,7 @@ pub struct Sweep {
     pub base: Resolved,
     /// The points, by index.
     pub points: Vec<Point>,
-    /// The document without the section.
-    root: Value,
-    source: String,
-    name: Option<String>,
+    template: Template,
 }
 
 impl Sweep {
@@ -57,14 +53,17 @@ impl Sweep {
         if !faults.is_empty() {
             return Err(faults);
         }
-        let points = section::read(&config.sweep, &mut Vec::new()).points();
-        let points = points.map_err(|message| vec![sweep_fault(message)])?;
+        let search = section::read(&config.sweep, &mut Vec::new());
+        if search.is_adaptive() {
+            let message = "this command needs the settings of all runs beforehand, which method: asha and tpe \
+                           choose one after the other";
+            return Err(vec![section::fault(message.to_owned())]);
+        }
+        let points = search.points();
+        let points = points.map_err(|message| vec![section::fault(message)])?;
         section::remove(&mut root);
-        // The base may contradict itself as long as no point does.
-        let Draft { config, fields, .. } = Draft::read(&root);
-        let base = Resolved { config, fields }.with_default_name(document.name.clone());
-        let (source, name) = (document.source.clone(), document.name.clone());
-        let sweep = Self { base, points, root, source, name };
+        let template = Template::new(root, document);
+        let sweep = Self { base: template.base(), points, template };
         match sweep.faults() {
             faults if faults.is_empty() => Ok(sweep),
             faults => Err(faults),
@@ -76,20 +75,7 @@ impl Sweep {
     /// # Errors
     /// Returns an error if the configuration is invalid. The points of this sweep are valid.
     pub fn resolve(&self, point: &Point) -> Result<Resolved, ConfigError> {
-        let resolved = Resolved::check(&self.root_of(point), &[]);
-        let resolved = resolved.map_err(|faults| {
-            ConfigError::from_faults(&faults, &Positions::default(), &self.source, &[])
-        })?;
-        Ok(resolved.with_default_name(self.name.clone()))
-    }
-
-    fn root_of(&self, point: &Point) -> Value {
-        let mut root = self.root.clone();
-        for set in point.overrides() {
-            // Settings that cannot be applied were rejected when the section was read.
-            let _ = set.apply(&mut root);
-        }
-        root
+        self.template.resolve(point.overrides())
     }
 
     /// Returns the faults of points whose values are valid one by one, each fault once.
@@ -98,7 +84,7 @@ impl Sweep {
         let mut faults = Vec::new();
         let mut points: HashMap<u64, &Point> = HashMap::new();
         for point in &self.points {
-            let new_faults = match Resolved::check(&self.root_of(point), &[]) {
+            let new_faults = match self.template.check(point.overrides()) {
                 Ok(resolved) => match points.insert(fingerprint(&resolved), point) {
                     Some(previous) => vec![duplicate(previous, point)],
                     None => Vec::new(),
@@ -123,20 +109,16 @@ fn fingerprint(resolved: &Resolved) -> u64 {
     hasher.finish()
 }
 
-fn sweep_fault(message: String) -> Fault {
-    Fault { path: vec![SWEEP.to_owned()], message }
-}
-
 /// Two points with the same configuration, such as `1` and `1.0`.
 fn duplicate(first: &Point, second: &Point) -> Fault {
-    sweep_fault(format!("two points have the same configuration: {first} and {second}"))
+    section::fault(format!("two points have the same configuration: {first} and {second}"))
 }
 
 /// Reports a fault of a point as one of the section, together with the settings of the point.
 fn at_point(fault: Fault, point: &Point) -> Fault {
     let settings: Vec<String> = point.settings.iter().map(Override::to_string).collect();
     let (field, message) = (fault.path.join("."), fault.message);
-    sweep_fault(format!(
+    section::fault(format!(
         "at {}: {field}: {message}; list compatible combinations in sweep.cases",
         settings.join(" ")
     ))

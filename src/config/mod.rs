@@ -16,9 +16,11 @@ mod overrides;
 mod print;
 mod resolved;
 mod schema;
+mod search_space;
 mod spelling;
 mod suggestions;
 mod sweep;
+mod template;
 mod types;
 mod value;
 mod yaml;
@@ -43,19 +45,20 @@ pub use resolved::Resolved;
 pub use schema::{
     Activation, AdadeltaConfig, AdamConfig, AdversarialConfig, AverageConfig, AverageMethod,
     BackendKind, BrokenLines, CacheUse, CollectiveKind, Config, DataConfig, DistillationConfig,
-    EarlyStoppingConfig, EmbeddingConfig, EmbeddingInitialization, Finetune, Format, HeadConfig,
-    Initialization, Input, Inputs, Labelling, LanguageModelConfig, LossKind, LstmConfig,
-    ModelConfig, NgramWeighting, NgramsConfig, OptimizerKind, PadSide, Pooling, Poolings,
-    Precision, PretrainConfig, Quoting, RmspropConfig, ScheduleConfig, ScheduleKind, SgdConfig,
-    SplitConfig, SplitMethod, Stage, Stages, SubwordsConfig, TensorboardConfig, TextConfig,
-    TokenizerKind, TokenizerSetting, TrainConfig, Truncate, UnfreezeConfig, UnseenLabels,
-    VectorsConfig, VectorsMethod, VirtualAdversarialConfig, defaults,
+    EarlyStoppingConfig, EmbeddingConfig, EmbeddingInitialization, Finetune, FoldUse, Format,
+    HeadConfig, Initialization, Input, Inputs, Labelling, LanguageModelConfig, LossKind,
+    LstmConfig, ModelConfig, NgramWeighting, NgramsConfig, OptimizerKind, PadSide, Pooling,
+    Poolings, Precision, PretrainConfig, Quoting, RmspropConfig, ScheduleConfig, ScheduleKind,
+    SgdConfig, SplitConfig, SplitMethod, Stage, Stages, SubwordsConfig, TensorboardConfig,
+    TextConfig, TokenizerKind, TokenizerSetting, TrainConfig, Truncate, UnfreezeConfig,
+    UnseenLabels, VectorsConfig, VectorsMethod, VirtualAdversarialConfig, defaults,
 };
+pub use search_space::{SearchPlan, SearchSpace};
 pub use suggestions::{PRETRAIN, field_of_argument};
-pub use sweep::Point;
+pub use sweep::{Axis, Point, SearchMethod};
 pub use types::{
     AutoNumber, ClassWeights, Column, Columns, Delimiter, Every, NgramSizes, Portion, SubwordSizes,
-    SweepSection, VocabularySource,
+    SweepSection, TimeBudget, VocabularySource,
 };
 pub use value::{FieldValue, positive_integer};
 

@@ -78,6 +78,12 @@ impl Override {
         path.starts_with(&self.path) || self.path.starts_with(path)
     }
 
+    /// Returns true if the override sets the field of this name, such as `train.epochs`, one of its parents or one of
+    /// its children.
+    pub fn overlaps_field(&self, field: &str) -> bool {
+        self.overlaps(&field_path(field))
+    }
+
     /// Sets the field in a document.
     ///
     /// # Errors

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
 
 use serde_yaml::{Mapping, Value};
 
@@ -413,6 +415,38 @@ impl FieldValue for ClassWeights {
     }
 }
 
+/// A duration, such as `5m` or `1h30m`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeBudget(pub Duration);
+
+impl FromStr for TimeBudget {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let duration = humantime::parse_duration(text.trim()).ok();
+        let duration = duration.filter(|duration| (Self::MIN..=Self::MAX).contains(duration));
+        duration.map(Self).ok_or_else(|| format!("found \"{text}\", expected {}", Self::EXPECTED))
+    }
+}
+
+impl TimeBudget {
+    const MIN: Duration = Duration::from_secs(1);
+    const MAX: Duration = Duration::from_secs(366 * 24 * 3_600);
+    const EXPECTED: &str = "a duration of at least a second, such as 90s, 5m or 1h30m";
+}
+
+impl FieldValue for TimeBudget {
+    fn from_yaml(value: &Value) -> Option<Self> {
+        value.as_str()?.parse().ok()
+    }
+    fn to_yaml(&self) -> Value {
+        Value::from(humantime::format_duration(self.0).to_string())
+    }
+    fn alternatives(_: Option<Range>) -> Vec<String> {
+        vec![Self::EXPECTED.into()]
+    }
+}
+
 /// The section `sweep` as written; empty if there is none.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SweepSection(Mapping);
@@ -422,6 +456,24 @@ impl SweepSection {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    /// Returns the section without what limits the length of a search.
+    #[must_use]
+    pub fn without_limits(&self) -> Self {
+        let mut section = self.clone();
+        section.0.retain(|key, _| !is_limit(key));
+        section
+    }
+
+    /// Returns the section as a mapping.
+    pub fn fields(&self) -> &Mapping {
+        &self.0
+    }
+}
+
+/// Returns true for the keys that limit the length of a search.
+fn is_limit(key: &Value) -> bool {
+    key.as_str().is_some_and(|key| ["trials", "budget"].contains(&key))
 }
 
 impl FieldValue for SweepSection {

@@ -1,8 +1,8 @@
-//! Plots of a run: curves, per-word probabilities, reliability diagrams, hidden states, confusion matrices. Reading the data to
-//! plot belongs in [`crate::cli`], [`crate::events`] and [`crate::run`].
+//! Plots of a run: curves, per-word probabilities, reliability diagrams, hidden states, confusion matrices; and of a
+//! search. Reading the data to plot belongs in [`crate::cli`], [`crate::events`] and [`crate::run`].
 //!
 //! Each plot is a pure function from data to a picture. [`curves`], [`learning_rates`],
-//! [`reliability`], [`states`] and [`words`] draw on a [`Canvas`](canvas::Canvas), which is rendered as SVG and as PNG, with a light or a dark background
+//! [`reliability`], [`search`], [`states`] and [`words`] draw on a [`Canvas`](canvas::Canvas), which is rendered as SVG and as PNG, with a light or a dark background
 //! ([`Theme`]). [`matrix`] renders only a PNG, for TensorBoard.
 
 mod axis;
@@ -15,6 +15,7 @@ mod geometry;
 pub mod learning_rates;
 pub mod matrix;
 pub mod reliability;
+pub mod search;
 mod series;
 pub mod states;
 mod text;

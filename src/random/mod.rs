@@ -50,6 +50,12 @@ pub fn uniform(seed: u64, index: u64) -> f32 {
     (mix(seed ^ mix(index)) >> (64 - BITS)) as f32 / (1 << BITS) as f32
 }
 
+/// Converts random bits to a number in [0, 1) with 53 bits.
+pub fn unit_interval(bits: u64) -> f64 {
+    const BITS: u32 = f64::MANTISSA_DIGITS;
+    (bits >> (64 - BITS)) as f64 / (1_u64 << BITS) as f64
+}
+
 /// Derives a seed for something with a name, such as a tensor.
 pub fn named_seed(seed: u64, name: &str) -> u64 {
     absorb(mix(seed), name.bytes().map(u64::from))

@@ -1,6 +1,6 @@
 //! A sequence of random numbers with a state, for loops that draw millions of them.
 
-use super::{GAMMA, mix};
+use super::{GAMMA, mix, unit_interval};
 
 /// The sequence of SplitMix64 (Steele, Lea and Flood 2014) with a seed.
 #[derive(Clone, Debug)]
@@ -20,6 +20,11 @@ impl Sequence {
         let drawn = mix(self.state);
         self.state = self.state.wrapping_add(GAMMA);
         drawn
+    }
+
+    /// Returns a number in [0, 1), uniform over multiples of 2^-53.
+    pub fn unit(&mut self) -> f64 {
+        unit_interval(self.draw())
     }
 
     /// Returns an integer below `bound`, uniform up to a bias of bound / 2^32. `bound` is not 0.

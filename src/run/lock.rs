@@ -28,7 +28,15 @@ impl Lock {
     ///
     /// # Errors
     /// Returns an error if another process holds the lock.
-    pub(super) fn acquire(directory: &Path) -> anyhow::Result<Self> {
+    pub fn acquire(directory: &Path) -> anyhow::Result<Self> {
+        Self::acquire_within(directory, TIMEOUT)
+    }
+
+    /// Locks a directory, and waits for at most this time until other processes unlock it.
+    ///
+    /// # Errors
+    /// Returns an error if another process still holds the lock.
+    pub fn acquire_within(directory: &Path, timeout: Duration) -> anyhow::Result<Self> {
         let path = directory.join(FILE);
         let unusable = || format!("cannot write \"{}\"", path.display());
         let start = Instant::now();
@@ -37,7 +45,7 @@ impl Lock {
             let options = options.read(true).write(true).create(true).truncate(false);
             let mut file = open_with(options, &path).with_context(unusable)?;
             match file.try_lock() {
-                Err(TryLockError::WouldBlock) if start.elapsed() < TIMEOUT => {
+                Err(TryLockError::WouldBlock) if start.elapsed() < timeout => {
                     thread::sleep(TIMEOUT / 40);
                     continue;
                 }
@@ -76,7 +84,7 @@ impl Drop for Lock {
 
 /// Returns true if a process holds the lock of a directory; always `false` on a file system without
 /// locks. Writes nothing.
-pub(super) fn is_locked(directory: &Path) -> bool {
+pub fn is_locked(directory: &Path) -> bool {
     let Ok(file) = open(&directory.join(FILE)) else { return false };
     // With a shared lock, any number of processes can check at the same time.
     matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))

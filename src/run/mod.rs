@@ -8,7 +8,7 @@ pub mod directory;
 pub mod language_model;
 #[cfg(feature = "train")]
 pub mod listing;
-mod lock;
+pub mod lock;
 mod manifest;
 #[cfg(feature = "train")]
 pub mod new_run;

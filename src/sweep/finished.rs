@@ -71,7 +71,9 @@ impl ValidationData {
                 let all = sets.iter().map(|(_, data)| *data).fold(Fingerprint::default(), Add::add);
                 format!("different validation examples for each seed, {}", all.short())
             }
-            Self::Unrecorded => "unknown validation examples (earlier version)".to_owned(),
+            Self::Unrecorded => {
+                "unknown validation examples (earlier version, or no checkpoint)".to_owned()
+            }
         }
     }
 }

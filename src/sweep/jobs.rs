@@ -1,64 +1,21 @@
 //! Trains the runs of a sweep, each in its own process, several at once.
 
-use std::env;
-use std::ffi::OsString;
-use std::io::{Read, Seek, SeekFrom};
-use std::num::NonZeroUsize;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
-
 use super::directory::{RunState, SweepDirectory, SweepRun};
-use crate::io::files;
+use super::process::{Launch, TrainingProcess, was_stopped};
 use crate::output::format::format_duration;
 use crate::output::width::{Align, display_width, pad, shorten_names};
 use crate::output::{ProgressBar, message, message_width};
 use crate::run::summary::RunSummary;
-use crate::system::device::DeviceChoice;
 use crate::system::signals::Interrupt;
 
 /// Interval between checks of the processes of this sweep.
 const PROCESS_POLL: Duration = Duration::from_millis(20);
 /// Interval between checks of runs that other processes train.
 const RUN_POLL: Duration = Duration::from_secs(1);
-
-/// Settings of the training processes.
-#[derive(Clone, Copy, Debug)]
-pub struct Launch {
-    /// Number of runs trained at once.
-    pub jobs: NonZeroUsize,
-    /// Number of CPU threads per run. `None`: the default of `train`.
-    pub threads: Option<NonZeroUsize>,
-    /// Device of every run.
-    pub device: DeviceChoice,
-}
-
-impl Launch {
-    /// Returns the command that trains a run, from its latest checkpoint if there is one. Call
-    /// [`SweepDirectory::prepare`] first.
-    ///
-    /// # Errors
-    /// Returns an error if the path of this program cannot be determined.
-    pub fn command(&self, run: &SweepRun) -> anyhow::Result<Command> {
-        let program = env::current_exe().context("cannot determine the path of this program")?;
-        let mut command = Command::new(program);
-        command.arg0(env::args_os().next().unwrap_or_else(|| OsString::from("lstmtext")));
-        // A launcher of several processes started the sweep, not its runs.
-        command
-            .args(["train", "--no-test", "--distributed", "off", "--resume"])
-            .arg(run.directory.path());
-        if let Some(threads) = self.threads {
-            command.args(["--threads".to_owned(), threads.to_string()]);
-        }
-        if self.device != DeviceChoice::Auto {
-            command.args(["--device".to_owned(), self.device.to_string()]);
-        }
-        Ok(command)
-    }
-}
 
 /// A run that failed.
 #[derive(Clone, Debug)]
@@ -72,10 +29,7 @@ pub struct Failure {
 /// A training process.
 struct Job<'a> {
     run: &'a SweepRun,
-    process: Child,
-    started: Instant,
-    /// Offset in the log file at which the output of this process starts.
-    log_start: u64,
+    process: TrainingProcess,
 }
 
 /// The training processes of a sweep.
@@ -131,11 +85,7 @@ impl<'a> Jobs<'a> {
         if std::mem::replace(&mut self.forwarded, true) {
             return;
         }
-        for job in &self.running {
-            // SAFETY: kill takes no pointers. The process is our child and has not been waited for,
-            // so its id is still valid.
-            unsafe { libc::kill(job.process.id() as libc::pid_t, signal) };
-        }
+        self.running.iter().for_each(|job| job.process.signal(signal));
     }
 
     /// Starts runs until `jobs` processes are running.
@@ -165,17 +115,8 @@ impl<'a> Jobs<'a> {
 
     fn start(&self, run: &'a SweepRun) -> anyhow::Result<Job<'a>> {
         self.directory.prepare(run)?;
-        let path = run.log();
-        let unwritable = || format!("cannot write \"{}\"", path.display());
-        let log = files::append(&path);
-        let log = log.with_context(unwritable)?;
-        let log_start = log.metadata().with_context(unwritable)?.len();
-        let mut command = self.launch.command(run)?;
-        command.stdin(Stdio::null()).stdout(log.try_clone().with_context(unwritable)?).stderr(log);
-        // Ctrl-C in a terminal reaches only this process, which forwards it.
-        command.process_group(0);
-        let process = command.spawn().context("cannot start the training process")?;
-        Ok(Job { run, process, started: Instant::now(), log_start })
+        let command = self.launch.command(run.directory.path())?;
+        Ok(Job { run, process: TrainingProcess::start(command, run.log())? })
     }
 
     /// Handles the processes that have ended.
@@ -199,12 +140,12 @@ impl<'a> Jobs<'a> {
     fn ended(&mut self, job: &Job<'a>, status: ExitStatus, interrupt: &Interrupt) {
         match job.run.state() {
             RunState::Finished(outcome) => {
-                self.console.finished(job.run, &outcome, Some(job.started.elapsed()));
+                self.console.finished(job.run, &outcome, Some(job.process.elapsed()));
             }
             // Another process started it first.
             RunState::Running => self.waiting.push(job.run),
             _ if was_stopped(status) && interrupt.signal().is_some() => {}
-            _ => self.failed(job.run, failure_reason(job, status)),
+            _ => self.failed(job.run, job.process.failure(status)),
         }
     }
 
@@ -217,34 +158,6 @@ impl<'a> Jobs<'a> {
         let names: Vec<&str> = self.running.iter().map(|job| job.run.name.as_str()).collect();
         self.console.bar.set_message(&names.join("  "));
     }
-}
-
-/// Returns true if a signal ended a process, directly or by its own exit code.
-fn was_stopped(status: ExitStatus) -> bool {
-    status.signal().is_some() || status.code().is_some_and(|code| code > 128)
-}
-
-/// Returns why a process ended without a result.
-fn failure_reason(job: &Job, status: ExitStatus) -> String {
-    match (status.signal(), status.code()) {
-        (Some(libc::SIGKILL), _) => "killed, possibly out of memory".to_owned(),
-        (Some(signal), _) => format!("killed by signal {signal}"),
-        (None, Some(code)) if code > 128 => format!("stopped by signal {}", code - 128),
-        _ => last_error(job).unwrap_or_else(|| format!("ended with {status}")),
-    }
-}
-
-/// Returns the last error in the log of a process, or else its last line.
-fn last_error(job: &Job) -> Option<String> {
-    let mut text = Vec::new();
-    let mut log = files::open(&job.run.log()).ok()?;
-    log.seek(SeekFrom::Start(job.log_start)).ok()?;
-    log.read_to_end(&mut text).ok()?;
-    let text = String::from_utf8_lossy(&text);
-    let mut lines = text.lines().rev().filter(|line| !line.trim().is_empty());
-    let last = { lines.clone() }.next()?;
-    let error = lines.find_map(|line| line.strip_prefix("error: "));
-    Some(error.unwrap_or(last).to_owned())
 }
 
 /// Progress of the sweep on stderr: a line per run and a progress bar.

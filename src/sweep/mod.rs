@@ -6,9 +6,11 @@ mod finished;
 mod jobs;
 mod leaderboard;
 mod names;
+mod process;
 
 pub use directory::{RunState, SweepDirectory, SweepRun};
 pub use finished::{FinishedRun, MeanAndDeviation, TestScores};
-pub use jobs::{Failure, Jobs, Launch};
+pub use jobs::{Failure, Jobs};
 pub use leaderboard::Leaderboard;
-pub use names::unquoted;
+pub use names::{Labels, unquoted};
+pub use process::{Launch, TrainingProcess, was_stopped};

@@ -64,6 +64,8 @@ pub struct Trainer<'a> {
     pending_since: Instant,
     /// A process of the group has received a signal.
     stop_requested: bool,
+    /// Number of epochs after which the run pauses.
+    pause_after: Option<usize>,
 }
 
 /// A model of which only the output layers have been fitted.
@@ -84,6 +86,8 @@ pub enum Ending {
     Finished(Box<RunSummary>),
     /// This signal interrupted the run, which has saved `last/`.
     Interrupted(i32),
+    /// The run has saved `last/` after this epoch, from 1, at which it was to stop.
+    Paused(usize),
 }
 
 /// Error of a run whose loss or gradient is not finite.
@@ -160,6 +164,7 @@ impl<'a> Trainer<'a> {
             learner,
             collective: &SingleProcess,
             stop_requested: false,
+            pause_after: None,
             observers: Vec::new(),
             bucketing,
             lengths,
@@ -181,6 +186,11 @@ impl<'a> Trainer<'a> {
     /// Sets the group of processes that train the model together.
     pub fn set_collective(&mut self, collective: &'a dyn Collective) {
         self.collective = collective;
+    }
+
+    /// Has the run save `last/` and end after this number of epochs, unless it is over by then.
+    pub fn pause_after(&mut self, epochs: usize) {
+        self.pause_after = Some(epochs);
     }
 
     /// Records the model from whose weights the run starts. The run then saves a checkpoint before its first
@@ -260,16 +270,24 @@ impl<'a> Trainer<'a> {
             self.save(CheckpointKind::Last)?;
         }
         while self.progress.stop_reason(self.config).is_none() {
+            let epochs = self.progress.epoch;
+            if self.pause_after.is_some_and(|limit| epochs >= limit) {
+                self.interrupt()?;
+                return Ok(Ending::Paused(epochs));
+            }
             if let Some(signal) = self.train_epoch(interrupt)? {
-                self.save(CheckpointKind::Last)?;
-                let (step, learner) = (self.progress.step, &*self.learner);
-                for observer in &mut self.observers {
-                    observer.interrupted(step, learner)?;
-                }
+                self.interrupt()?;
                 return Ok(Ending::Interrupted(signal));
             }
         }
         self.finish().map(|outcome| Ending::Finished(Box::new(outcome)))
+    }
+
+    /// Saves the state of a run that ends before its time.
+    fn interrupt(&mut self) -> anyhow::Result<()> {
+        self.save(CheckpointKind::Last)?;
+        let (step, learner) = (self.progress.step, &*self.learner);
+        self.observers.iter_mut().try_for_each(|observer| observer.interrupted(step, learner))
     }
 
     /// Trains for the rest of an epoch, while another thread prepares batches. Returns the signal if one

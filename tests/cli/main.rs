@@ -70,6 +70,7 @@ mod terminals;
 mod threads;
 mod train;
 mod training;
+mod tune;
 mod unicode;
 mod unlabelled;
 mod vectors;

@@ -8,6 +8,7 @@ mod vocab;
 
 use clap::{Args, Subcommand};
 
+pub use self::split::write_parts;
 use crate::system::threads;
 
 /// Download, inspect and export data sets

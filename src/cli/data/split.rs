@@ -1,6 +1,6 @@
 //! `lstmtext data split`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use clap::Args;
@@ -10,7 +10,7 @@ use crate::cli::arguments::SetArgs;
 use crate::cli::exit::SUCCESS;
 use crate::config::{Column, Config, Labelling};
 use crate::data::check::duplicates::overlap;
-use crate::data::{self, Labels, SplitName, Target};
+use crate::data::{self, DataSplits, Labels, SplitName, Target};
 use crate::io::files::{create_parent_directory, write};
 use crate::io::replace::{create_directory, ensure_new};
 use crate::output::{note, print_data};
@@ -36,41 +36,10 @@ pub fn run(args: SplitArgs) -> anyhow::Result<u8> {
     config.data.multi_label = Some(data::has_several_labels(&config, None)?);
     let mut splits = data::load(&config, None)?;
     splits.drop_long_texts(&config)?;
-    let names: Vec<String> = config.inputs.columns().into_iter().map(Column::key).collect();
-    let labels = LabelKeys::of(&config, &splits.labels);
-    for key in labels.keys() {
-        ensure!(!names.contains(key), "the column {key} is both a text and a label");
-    }
-    // Texts of the most recent file, since all splits may come from one file.
-    let mut columns: Option<(PathBuf, Vec<Vec<String>>)> = None;
     create_parent_directory(&args.to)?;
     create_directory(&args.to, |directory| {
-        for name in SplitName::ALL {
-            let examples = splits.split(name);
-            if examples.is_empty() {
-                continue;
-            }
-            let path = &examples.source.rows.path;
-            if columns.as_ref().is_none_or(|(cached, _)| cached != path) {
-                let known = &examples.source.known_labels;
-                columns = Some((
-                    path.clone(),
-                    data::read_texts(path, &config, Labels::Required { known })?.1,
-                ));
-            }
-            let columns = columns.iter().flat_map(|(_, columns)| columns);
-            let mut lines = String::new();
-            for (row, target) in examples.rows.iter().zip(examples.targets.iter()) {
-                let texts = columns.clone().map(|texts| Value::from(texts[*row as usize].as_str()));
-                let mut line: Map<String, Value> = names.iter().cloned().zip(texts).collect();
-                labels.insert(target, &mut line);
-                lines += &serde_json::to_string(&line).context("cannot encode an example")?;
-                lines.push('\n');
-            }
-            let path = directory.join(format!("{name}.jsonl"));
-            write(&path, lines)?;
-        }
-        Ok(())
+        let parts = SplitName::ALL.map(|name| (name.to_string(), vec![name]));
+        write_parts(&config, &splits, directory, &parts)
     })?;
     splits.findings.iter().for_each(note);
     for name in [SplitName::Validation, SplitName::Test] {
@@ -81,6 +50,55 @@ pub fn run(args: SplitArgs) -> anyhow::Result<u8> {
             .for_each(note);
     }
     print_data(&args.to.display().to_string()).map(|()| SUCCESS)
+}
+
+/// Writes examples to JSON lines files in a directory. `parts` has the name of each file and the splits whose examples
+/// it is to contain; those without examples are left out.
+///
+/// # Errors
+/// Returns an error if a column is both a text and a label, if the data can no longer be read, or if a file cannot be
+/// written.
+pub fn write_parts(
+    config: &Config,
+    splits: &DataSplits,
+    directory: &Path,
+    parts: &[(String, Vec<SplitName>)],
+) -> anyhow::Result<()> {
+    let names: Vec<String> = config.inputs.columns().into_iter().map(Column::key).collect();
+    let labels = LabelKeys::of(config, &splits.labels);
+    for key in labels.keys() {
+        ensure!(!names.contains(key), "the column {key} is both a text and a label");
+    }
+    // Texts of the most recent file, since all splits may come from one file.
+    let mut columns: Option<(PathBuf, Vec<Vec<String>>)> = None;
+    for (name, of_part) in parts {
+        let mut lines = String::new();
+        for examples in of_part.iter().map(|name| splits.split(*name)) {
+            if examples.is_empty() {
+                continue;
+            }
+            let path = &examples.source.rows.path;
+            if columns.as_ref().is_none_or(|(cached, _)| cached != path) {
+                let known = &examples.source.known_labels;
+                columns = Some((
+                    path.clone(),
+                    data::read_texts(path, config, Labels::Required { known })?.1,
+                ));
+            }
+            let columns = columns.iter().flat_map(|(_, columns)| columns);
+            for (row, target) in examples.rows.iter().zip(examples.targets.iter()) {
+                let texts = columns.clone().map(|texts| Value::from(texts[*row as usize].as_str()));
+                let mut line: Map<String, Value> = names.iter().cloned().zip(texts).collect();
+                labels.insert(target, &mut line);
+                lines += &serde_json::to_string(&line).context("cannot encode an example")?;
+                lines.push('\n');
+            }
+        }
+        if !lines.is_empty() {
+            write(&directory.join(format!("{name}.jsonl")), lines)?;
+        }
+    }
+    Ok(())
 }
 
 /// Keys of the labels, from which the same configuration reads them again.

@@ -233,6 +233,7 @@ impl FoldsArgs {
             set("data.test", Value::Null),
             set("data.split.test", 0.into()),
             set("data.split.folds", count.into()),
+            set("data.split.fold_use", "test".into()),
             set("sweep", Value::Mapping(axes)),
         ];
         // The seeds of repeated cross-validations begin with the given one.

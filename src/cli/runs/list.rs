@@ -321,7 +321,9 @@ fn group_heading(group: ComparisonGroup) -> String {
         ComparisonGroup::SameExamples(data) => {
             format!("{} validation examples, {}:", group_digits(data.examples()), data.short())
         }
-        ComparisonGroup::Unrecorded => "unknown validation examples (earlier version):".to_owned(),
+        ComparisonGroup::Unrecorded => {
+            "unknown validation examples (earlier version, or no checkpoint):".to_owned()
+        }
         ComparisonGroup::Unscored => "no validation yet:".to_owned(),
     }
 }

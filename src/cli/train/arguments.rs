@@ -1,5 +1,6 @@
 //! Arguments of `lstmtext train`.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -8,7 +9,7 @@ use serde_yaml::Value;
 use crate::cli::arguments::{ColumnArgs, ComputeArgs, SetArgs};
 use crate::cli::hints::program;
 use crate::cli::processes::ProcessArgs;
-use crate::config::{ConfigError, Override};
+use crate::config::{ConfigError, Override, positive_integer};
 use crate::output::shell::quoted_path;
 
 const EXAMPLES: &str = "\
@@ -50,6 +51,10 @@ pub struct TrainArgs {
     /// restart failed commands
     #[arg(long, requires = "out", conflicts_with = "resume")]
     pub resume_if_any: bool,
+    /// Save and end after this epoch, counted from the start of the run, unless it is over by then: --resume
+    /// continues it as if it had never stopped
+    #[arg(long, value_name = "EPOCH", value_parser = positive_integer)]
+    pub stop_after: Option<NonZeroUsize>,
     /// Print the summary and the directory of the run as JSON
     #[arg(long)]
     pub json: bool,

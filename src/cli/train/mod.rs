@@ -65,7 +65,27 @@ fn train(
             message(session.resume_hint(run.path()));
             Ok(128 + signal as u8)
         }
+        Ending::Paused(epoch) => {
+            if args.json {
+                print_json(&PrintedPause { run: run.path(), stopped_after_epoch: epoch })?;
+            }
+            message(format!(
+                "stopped after epoch {epoch} (--stop-after); progress is saved in \"{}\"",
+                run.last().display()
+            ));
+            message(session.resume_hint(run.path()));
+            Ok(SUCCESS)
+        }
     }
+}
+
+/// Output of --json after --stop-after.
+#[derive(Serialize)]
+struct PrintedPause<'a> {
+    /// Directory of the run.
+    run: &'a Path,
+    /// Number of epochs that are done.
+    stopped_after_epoch: usize,
 }
 
 /// Output of --json.

@@ -408,7 +408,8 @@ impl<'a> Session<'a> {
         let metric = trainer.config().metric().clone();
         let (mut trainer, mut ending) = (Some(trainer), None);
         let trained = backend.catch(&mut || {
-            if let Some(trainer) = trainer.take() {
+            if let Some(mut trainer) = trainer.take() {
+                self.args.stop_after.iter().for_each(|epoch| trainer.pause_after(epoch.get()));
                 ending = Some(trainer.train(self.interrupt)?);
             }
             Ok(())

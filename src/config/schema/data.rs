@@ -126,19 +126,45 @@ section! {
         /// of a group are in the same part. Label proportions are then approximate. Examples without a
         /// value are groups of their own. null: no groups.
         group: Option<Column> = None;
-        /// Number of folds for cross-validation, which lstmtext folds sets. The test examples are those
-        /// of one fold, and the validation examples are split off the others. null: no
+        /// Number of folds for cross-validation, which lstmtext folds and lstmtext tune set. null: no
         /// cross-validation.
         folds: Option<usize> = None, between(2.0, 1_000.0);
-        /// Fold whose examples are the test examples, from 1 to folds.
+        /// The fold that is held out, from 1 to folds.
         fold: usize = 1, at_least(1.0);
+        /// What the fold is for. test: testing; the validation examples are split off the other folds.
+        /// validation: validation, in place of data.split.validation; test examples come from data.test or
+        /// data.split.test.
+        fold_use: FoldUse = FoldUse::Test;
+    }
+}
+
+choice! {
+    /// Use of a fold.
+    pub enum FoldUse {
+        /// For testing.
+        Test = "test",
+        /// For validation.
+        Validation = "validation",
+    }
+}
+
+impl SplitConfig {
+    /// Number of folds, if one of them has the test examples.
+    pub fn test_folds(&self) -> Option<usize> {
+        self.folds.filter(|_| self.fold_use == FoldUse::Test)
+    }
+
+    /// Number of folds, if one of them has the validation examples.
+    pub fn validation_folds(&self) -> Option<usize> {
+        self.folds.filter(|_| self.fold_use == FoldUse::Validation)
     }
 }
 
 impl DataConfig {
     /// Returns true if there are test examples: in a file, split off the training data, or in a fold.
     pub fn has_test(&self) -> bool {
-        self.test.is_some() || self.split.folds.is_some() || self.split.test.of(usize::MAX) > 0
+        let has_part = self.split.test_folds().is_some() || self.split.test.of(usize::MAX) > 0;
+        self.test.is_some() || has_part
     }
 
     /// Returns how many labels a text can have.

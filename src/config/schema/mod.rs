@@ -11,8 +11,8 @@ mod text;
 mod train;
 
 pub use data::{
-    BrokenLines, CacheUse, DataConfig, Format, Labelling, Quoting, SplitConfig, SplitMethod,
-    UnseenLabels,
+    BrokenLines, CacheUse, DataConfig, FoldUse, Format, Labelling, Quoting, SplitConfig,
+    SplitMethod, UnseenLabels,
 };
 pub(super) use inputs::input_fields;
 pub use inputs::{Input, Inputs};
@@ -86,7 +86,10 @@ section! {
         /// short for train.seed. trials: N draws N random combinations instead, with the random seed
         /// search_seed (default 1), and trains each with every seed; a field can then also be
         /// {uniform: [low, high]}, log_uniform, integers or log_integers. cases: [{field: value},
-        /// {}] varies several fields together.
+        /// {}] varies several fields together. method: grid trains every combination. random: trials random
+        /// ones. asha: random ones, of which the better ones are promoted to more epochs (Li et al. 2020), within
+        /// budget: 5m, trials: N, or both. tpe: as asha, but new combinations resemble the better ones (Bergstra et
+        /// al. 2011). random can have a budget, too.
         sweep: SweepSection = SweepSection::default();
     }
 }

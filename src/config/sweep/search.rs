@@ -6,8 +6,10 @@ use std::fmt;
 
 use serde_yaml::Value;
 
+use super::method::SearchMethod;
 use crate::config::overrides::Override;
-use crate::random::fingerprint;
+use crate::config::types::TimeBudget;
+use crate::random::{fingerprint, unit_interval};
 
 /// Maximum number of points.
 pub const MAX_POINTS: usize = 10_000;
@@ -23,6 +25,7 @@ const DIGITS: usize = 4;
 pub struct Axis {
     /// The key in the section.
     pub key: String,
+    /// The values.
     pub values: Values,
 }
 
@@ -119,8 +122,31 @@ impl Axis {
         }
     }
 
+    /// Returns the fields that it sets.
+    pub fn fields(&self) -> Vec<String> {
+        let mut fields: Vec<String> = self.probes().iter().map(Override::field).collect();
+        fields.sort();
+        fields.dedup();
+        fields
+    }
+
+    /// Returns the number of values that have no order, or none if the axis is a line: a distribution, or numbers
+    /// in ascending or descending order.
+    pub fn unordered_values(&self) -> Option<usize> {
+        let Values::List(choices) = &self.values else { return None };
+        let number = |choice: &Vec<Override>| match &choice[..] {
+            [set] => set.value().as_f64(),
+            _ => None,
+        };
+        let numbers: Option<Vec<f64>> = choices.iter().map(number).collect();
+        let is_line = numbers.is_some_and(|numbers| {
+            numbers.is_sorted() || numbers.is_sorted_by(|before, after| before >= after)
+        });
+        (!is_line || choices.len() < 3).then_some(choices.len())
+    }
+
     /// Returns the settings at the quantile `q`, which is in [0, 1).
-    fn quantile(&self, q: f64) -> Vec<Override> {
+    pub fn quantile(&self, q: f64) -> Vec<Override> {
         match &self.values {
             Values::List(choices) => choices[(q * choices.len() as f64) as usize].clone(),
             Values::Distribution(field, distribution) => {
@@ -163,9 +189,40 @@ pub struct Search {
     /// Number of random combinations. `None`: every combination.
     pub trials: Option<usize>,
     pub search_seed: u64,
+    pub method: Option<SearchMethod>,
+    /// Time after which an adaptive search ends.
+    pub budget: Option<TimeBudget>,
 }
 
 impl Search {
+    /// Returns true if what is trained depends on the results so far, or on the time.
+    pub fn is_adaptive(&self) -> bool {
+        self.method.is_some_and(|method| {
+            method.is_halving() || method == SearchMethod::Random && self.budget.is_some()
+        })
+    }
+
+    /// Returns the options that contradict the method, and why.
+    pub fn option_faults(&self) -> Vec<(&'static str, String)> {
+        let mut faults = Vec::new();
+        let name = self.method.map_or("", SearchMethod::as_str);
+        match (self.method, self.trials) {
+            (Some(SearchMethod::Grid), Some(_)) => {
+                faults.push(("trials", "has no effect with method: grid; remove it".to_owned()));
+            }
+            (Some(method), None) if method != SearchMethod::Grid && self.budget.is_none() => {
+                let message = format!("{name} needs budget: TIME, trials: N, or both");
+                faults.push(("method", message));
+            }
+            _ => {}
+        }
+        if self.budget.is_some() && !self.is_adaptive() {
+            let message = "needs method: random, asha or tpe, which end at any time";
+            faults.push(("budget", message.to_owned()));
+        }
+        faults
+    }
+
     /// Returns the points by index. The last axis varies faster than those before it, and the seed
     /// fastest.
     ///
@@ -250,12 +307,6 @@ fn with_seeds(settings: Vec<Override>, seeds: &[Override]) -> Vec<Point> {
         [] => vec![point(None)],
         seeds => seeds.iter().map(|seed| point(Some(seed.clone()))).collect(),
     }
-}
-
-/// Converts random bits to a number in [0, 1) with 53 bits.
-fn unit_interval(bits: u64) -> f64 {
-    const BITS: u32 = f64::MANTISSA_DIGITS;
-    (bits >> (64 - BITS)) as f64 / (1_u64 << BITS) as f64
 }
 
 #[cfg(test)]
@@ -363,6 +414,7 @@ mod tests {
             seeds: seeds(&[1, 2]),
             trials: Some(trials),
             search_seed,
+            ..Search::default()
         };
         let points = search(20, 1).points().unwrap();
         assert_eq!(points.len(), 40);

@@ -4,13 +4,14 @@ use std::collections::{HashMap, HashSet};
 
 use serde_yaml::{Mapping, Value};
 
+use super::method::SearchMethod;
 use super::search::{Axis, Distribution, DistributionKind, MAX_POINTS, Search, Values};
 use crate::config::draft::{self, Draft};
 use crate::config::fields::{Collector, Fault, Field, SectionReader, found, section};
 use crate::config::overrides::Override;
 use crate::config::print::inline_yaml;
 use crate::config::schema::{CASES, SWEEP};
-use crate::config::types::SweepSection;
+use crate::config::types::{SweepSection, TimeBudget};
 use crate::config::value::{FieldValue, above, at_least};
 
 /// The field that the key `seed` stands for.
@@ -23,6 +24,10 @@ section! {
         trials: Option<usize> = None, at_least(1.0);
         /// Random seed of the combinations.
         search_seed: u64 = 1;
+        /// How the combinations are found. null: random with trials, and grid without.
+        method: Option<SearchMethod> = None;
+        /// Time after which no more is trained.
+        budget: Option<TimeBudget> = None;
     }
 }
 
@@ -52,7 +57,7 @@ pub fn faults(
     let values: usize = axes().map(|axis| axis.probes().len()).sum();
     if values > MAX_POINTS {
         let message = format!("lists {values} values; the maximum is {MAX_POINTS}");
-        return vec![Fault { path: vec![SWEEP.to_owned()], message }];
+        return vec![fault(message)];
     }
     let mut seen = HashSet::new();
     for axis in axes() {
@@ -69,6 +74,11 @@ pub fn faults(
         }
     }
     faults
+}
+
+/// A fault of the section as a whole.
+pub fn fault(message: String) -> Fault {
+    Fault { path: vec![SWEEP.to_owned()], message }
 }
 
 fn fault_at(key: &str, message: String) -> Fault {
@@ -131,12 +141,14 @@ pub fn read(section: &SweepSection, faults: &mut Vec<Fault>) -> Search {
     let options = SearchOptions::read_fields(&mut reader);
     let rest = reader.rest();
     faults.append(&mut collector.faults);
-    let mut search =
-        Search { trials: options.trials, search_seed: options.search_seed, ..Search::default() };
+    let SearchOptions { trials, search_seed, method, budget } = options;
+    let mut search = Search { trials, search_seed, method, budget, ..Search::default() };
+    let draws = trials.is_some() || search.is_adaptive();
+    faults.extend(search.option_faults().into_iter().map(|(key, message)| fault_at(key, message)));
     let mut varied = Varied::default();
     for (key, value) in &rest {
         let key = String::from_yaml(key).unwrap_or_else(|| found(key));
-        match axis(&key, value, search.trials).and_then(|axis| varied.add(axis)) {
+        match axis(&key, value, draws).and_then(|axis| varied.add(axis)) {
             Ok(axis) if sets_seed(&axis) => search.seeds = Some(axis),
             Ok(axis) => search.axes.push(axis),
             Err(message) => faults.push(fault_at(&key, message)),
@@ -145,11 +157,11 @@ pub fn read(section: &SweepSection, faults: &mut Vec<Fault>) -> Search {
     search
 }
 
-fn axis(key: &str, written: &Value, trials: Option<usize>) -> Result<Axis, String> {
+fn axis(key: &str, written: &Value, draws: bool) -> Result<Axis, String> {
     let values = match key {
         CASES => cases(written),
-        "seed" => values(SEED, written, trials),
-        field => values(field, written, trials),
+        "seed" => values(SEED, written, draws),
+        field => values(field, written, draws),
     }?;
     let axis = Axis { key: key.to_owned(), values };
     match key == CASES && sets_seed(&axis) {
@@ -189,8 +201,8 @@ impl Varied {
     }
 }
 
-/// Reads the values of a field: a list or, with `trials`, a distribution.
-fn values(field: &str, written: &Value, trials: Option<usize>) -> Result<Values, String> {
+/// Reads the values of a field: a list or, if combinations are drawn, a distribution.
+fn values(field: &str, written: &Value, draws: bool) -> Result<Values, String> {
     match written {
         Value::Sequence(values) => {
             if let Some(duplicate) = first_duplicate(values) {
@@ -204,7 +216,7 @@ fn values(field: &str, written: &Value, trials: Option<usize>) -> Result<Values,
         }
         Value::Mapping(written) if field != SEED => {
             let distribution = distribution(written)?;
-            if trials.is_none() {
+            if !draws {
                 return Err(
                     "random values need trials: N, the number of combinations to draw".to_owned()
                 );

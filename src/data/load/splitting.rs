@@ -85,16 +85,17 @@ fn units(train: &Examples, config: &DataConfig) -> anyhow::Result<Vec<u32>> {
     Ok(connected(&train.source.hashes, groups))
 }
 
-/// Divides the examples into those of the test fold, and training and validation examples.
-fn split_by_fold(
-    train: &Examples,
-    config: &DataConfig,
+/// Returns the fold of each of some examples, from 1.
+///
+/// # Errors
+/// Returns an error if a fold is empty.
+fn fold_of_each(
+    strata: &Strata,
+    units: &[u32],
     count: usize,
-    validation: usize,
-) -> anyhow::Result<Split> {
-    let strata = Strata::of(&train.targets, config.labelling());
-    let (units, seed) = (units(train, config)?, config.split.seed);
-    let fold_of = strata.folds(&units, count, seed);
+    config: &DataConfig,
+) -> anyhow::Result<Vec<usize>> {
+    let fold_of = strata.folds(units, count, config.split.seed);
     if let Some(empty) = (0..count).find(|fold| !fold_of.contains(fold)) {
         bail!(
             "data.split.folds: fold {} of {count} would be empty; \"{}\" has too few examples, texts that \
@@ -103,20 +104,56 @@ fn split_by_fold(
             config.train.display()
         );
     }
-    let is_test = |example: &usize| fold_of[*example] + 1 == config.split.fold;
+    Ok(fold_of.into_iter().map(|fold| fold + 1).collect())
+}
+
+/// Divides the examples into those of the test fold, and training and validation examples.
+fn split_by_fold(
+    train: &Examples,
+    config: &DataConfig,
+    count: usize,
+    validation: usize,
+) -> anyhow::Result<Split> {
+    let strata = Strata::of(&train.targets, config.labelling());
+    let units = units(train, config)?;
+    let fold_of = fold_of_each(&strata, &units, count, config)?;
+    let is_test = |example: &usize| fold_of[*example] == config.split.fold;
     let (test, others): (Vec<usize>, Vec<usize>) = (0..train.len()).partition(is_test);
     let units: Vec<u32> = others.iter().map(|example| units[*example]).collect();
-    let inner = strata.select(&others).split(&units, validation, 0, true, seed);
+    let inner = strata.select(&others).split(&units, validation, 0, true, config.split.seed);
     let original = |indices: Vec<usize>| indices.into_iter().map(|index| others[index]).collect();
     Ok(Split { train: original(inner.train), validation: original(inner.validation), test })
 }
 
+/// Splits off the test examples, and divides the others into those of the validation fold and training examples.
+fn split_by_validation_fold(
+    train: &Examples,
+    config: &DataConfig,
+    count: usize,
+    test: usize,
+) -> anyhow::Result<Split> {
+    let strata = Strata::of(&train.targets, config.labelling());
+    let units = units(train, config)?;
+    let Split { train: others, test, .. } = strata.split(&units, 0, test, true, config.split.seed);
+    let units: Vec<u32> = others.iter().map(|example| units[*example]).collect();
+    let fold_of = fold_of_each(&strata.select(&others), &units, count, config)?;
+    let folds = others.into_iter().zip(fold_of);
+    let (validation, train): (Vec<_>, Vec<_>) =
+        folds.partition(|(_, fold)| *fold == config.split.fold);
+    let examples =
+        |part: Vec<(usize, usize)>| part.into_iter().map(|(example, _)| example).collect();
+    Ok(Split { train: examples(train), validation: examples(validation), test })
+}
+
 /// Divides the examples of the training file into splits.
 pub fn split(train: &Examples, config: &DataConfig) -> anyhow::Result<Split> {
-    let fold = config.split.folds.map_or(0, |folds| train.len() / folds);
+    let fold = config.split.test_folds().map_or(0, |folds| train.len() / folds);
     let total = train.len() - fold;
     let size = |has_file: bool, portion: Portion| if has_file { 0 } else { portion.of(total) };
-    let validation = size(config.validation.is_some(), config.split.validation);
+    let validation = match config.split.validation_folds() {
+        Some(folds) => total / folds,
+        None => size(config.validation.is_some(), config.split.validation),
+    };
     let test = size(config.test.is_some(), config.split.test);
     if validation.saturating_add(test) >= total {
         bail!(
@@ -125,8 +162,11 @@ pub fn split(train: &Examples, config: &DataConfig) -> anyhow::Result<Split> {
             config.train.display()
         );
     }
-    if let Some(folds) = config.split.folds {
+    if let Some(folds) = config.split.test_folds() {
         return split_by_fold(train, config, folds, validation);
+    }
+    if let Some(folds) = config.split.validation_folds() {
+        return split_by_validation_fold(train, config, folds, test);
     }
     Ok(match config.split.method {
         SplitMethod::Position => {

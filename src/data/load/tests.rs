@@ -147,7 +147,9 @@ fn load_films(format: &str, fields: &str) -> anyhow::Result<DataSplits> {
 #[test]
 fn no_group_is_in_two_splits() {
     for format in ["csv", "jsonl"] {
-        for split in ["validation: 0.2, test: 0.2", "folds: 3, fold: 2"] {
+        let folds = "folds: 3, fold: 2";
+        let validation_folds = "folds: 3, fold: 2, fold_use: validation, test: 0.2";
+        for split in ["validation: 0.2, test: 0.2", folds, validation_folds] {
             let fields = format!("data: {{train: FILE, split: {{group: film, {split}}}}}");
             let splits = load_films(format, &fields).unwrap();
             let films = |name: SplitName| -> HashSet<u32> {
@@ -179,6 +181,28 @@ fn each_example_is_in_the_test_split_of_one_fold() {
     let few = "data: {train: FILE, split: {group: film, folds: 40}}";
     let error = load_films("csv", few).unwrap_err().to_string();
     assert!(error.contains("fold 31 of 40 would be empty"), "{error}");
+}
+
+/// The test examples are the same for all folds, and no example is in two parts.
+#[test]
+fn each_example_that_is_not_for_testing_is_in_the_validation_split_of_one_fold() {
+    let (mut rows, mut tests) = (Vec::new(), Vec::new());
+    for fold in 1..=4 {
+        let folds = format!("{{folds: 4, fold: {fold}, fold_use: validation, test: 20}}");
+        let splits = load_films("csv", &format!("data: {{train: FILE, split: {folds}}}")).unwrap();
+        assert_eq!((splits.train.len(), splits.validation.len(), splits.test.len()), (75, 25, 20));
+        let parts = SplitName::ALL.map(|name| splits.split(name).rows.to_vec());
+        let mut all = parts.concat();
+        all.sort_unstable();
+        assert_eq!(all, (0..120).collect::<Vec<_>>());
+        rows.extend(splits.validation.rows);
+        tests.push(splits.test.rows);
+    }
+    tests.dedup();
+    assert_eq!(tests.len(), 1);
+    rows.extend(tests.remove(0));
+    rows.sort_unstable();
+    assert_eq!(rows, (0..120).collect::<Vec<_>>());
 }
 
 #[test]
