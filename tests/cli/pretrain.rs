@@ -65,6 +65,19 @@ fn a_language_model_learns_both_directions_and_scores_texts() {
     assert!(stdout(&lines).starts_with("4\t"));
 }
 
+#[test]
+fn tokens_that_fill_no_step_are_noted() {
+    let dir = with_texts();
+    for (steps, is_noted) in [(16, false), (300, true)] {
+        let line = format!(
+            "pretrain texts.txt --out lm{steps} {LANGUAGE_MODEL} --set pretrain.language_model.epochs=1 \
+             --set pretrain.language_model.sequence_length={steps}"
+        );
+        let printed = stderr(&dir.lstmtext(&line).assert().success());
+        assert_eq!(printed.contains("note: each epoch leaves out "), is_noted, "{printed}");
+    }
+}
+
 /// Everything random depends on the seed and the step, and the checkpoint has all states.
 #[test]
 fn an_interrupted_language_model_resumes_bit_by_bit() {

@@ -20,6 +20,9 @@ use crate::run::directory::RunDirectory;
 use crate::run::language_model::LanguageModelProgress;
 use crate::text::{Encoders, coverage, read_vectors};
 
+/// Share of the tokens of an epoch from which on a note says that they are left out.
+const MAX_LEFT_OUT: f64 = 0.05;
+
 /// Weights and state with which training begins.
 #[derive(Clone, Copy)]
 pub enum Start<'a> {
@@ -223,6 +226,14 @@ pub fn create_trainer<'a>(
         note(format!(
             "the run was computed with {before} and continues with {arithmetic}: the results can differ from those of \
              an uninterrupted run"
+        ));
+    }
+    if matches!(start, Start::New) && rows.left_out() > MAX_LEFT_OUT && collective.leads() {
+        note(format!(
+            "each epoch leaves out {:.0} % of the tokens, other ones each time, because they do not fill a step of all \
+             {} rows; with smaller pretrain.language_model.batch_size or sequence_length, it would be fewer",
+            100.0 * rows.left_out(),
+            rows.count
         ));
     }
     (progress.texts, progress.arithmetic) = (fingerprint, Some(arithmetic));

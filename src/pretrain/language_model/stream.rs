@@ -43,6 +43,12 @@ impl Rows {
     pub fn batches(&self) -> usize {
         ((self.length - 1) / self.steps as u64) as usize
     }
+
+    /// Share of the tokens that an epoch leaves out.
+    pub fn left_out(&self) -> f64 {
+        let predicted = self.batches() as u64 * self.steps as u64;
+        1.0 - predicted as f64 / (self.length - 1) as f64
+    }
 }
 
 impl<'a> TokenStream<'a> {
@@ -206,6 +212,14 @@ mod tests {
         assert_eq!(rows(200, 64, 64), (3, 64, 1));
         assert_eq!(rows(64 * 65, 64, 64), (64, 64, 1));
         assert_eq!(rows(10, 3, 4), (2, 4, 1));
+    }
+
+    #[test]
+    fn tokens_that_fill_no_batch_are_left_out() {
+        for (tokens, expected) in [(64 * 65, 0.0), (64 * 100, 35.0 / 99.0), (64 * 129, 0.0)] {
+            let left_out = Rows::new(tokens, 64, 64).unwrap().left_out();
+            assert!((left_out - expected).abs() < 1e-12, "{tokens}: {left_out}");
+        }
     }
 
     proptest! {
