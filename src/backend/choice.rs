@@ -61,8 +61,8 @@ pub fn note_slow_bf16(backend: &dyn Backend, config: &Config) {
     let is_bf16 = config.precision == Precision::Bf16 && config.inputs.iter().any(Input::has_lstm);
     if is_bf16 && backend.kind() == BackendKind::Native && !NativeBackend::has_bf16() {
         note(
-            "precision: bf16 saves no time here, because this processor has no instructions for it (AVX-512 BF16); \
-             the native backend rounds to bf16 and computes in fp32",
+            "precision: bf16 saves no time here, because this processor does not multiply it faster (AMD's with AVX-512 \
+             BF16 do); the native backend rounds to bf16 and computes in fp32",
         );
     }
 }

@@ -77,8 +77,9 @@
 //!
 //! Operands are rounded to the nearest bf16, with a relative error of at most 2⁻⁹, and with independent
 //! errors, the error of a sum of n products grows like 2⁻⁹ √n. Products of bf16 are exact in a float, and sums are rounded as floats are.
-//! Without these instructions, operands are rounded alike and multiplied as floats, which differs in the order and
-//! rounding of sums only, and in denormals, which AVX-512 BF16 takes as 0.
+//! Without these instructions, and on Intel's processors, which start them at half the rate, operands are rounded alike
+//! and multiplied as floats, which differs in the order and rounding of sums only, and in denormals, which AVX-512 BF16
+//! takes as 0.
 //!
 //! # Softmax over many words
 //!

@@ -7,13 +7,25 @@ use super::instructions::{Instructions, mul_add};
 use super::operands::{OperandFormat, OperandRows, ProductOperation, Products, round_all};
 
 impl OperandFormat {
-    /// Returns the form of bf16 that a processor with these instructions multiplies.
+    /// Returns the form of bf16 that this processor multiplies fastest with these instructions.
     pub fn bf16(instructions: Instructions) -> Self {
-        match instructions.multiply_pairs() {
+        match instructions.multiply_pairs() && pairs_are_fast() {
             true => Self::Bf16Pairs,
             false => Self::RoundedFloat,
         }
     }
+}
+
+/// Returns true if this processor multiplies pairs of bf16 faster than floats: AMD's do. Intel's start half as many
+/// products of pairs as of floats in a cycle (up to Emerald Rapids, without AMX), so that packing is not worth it.
+fn pairs_are_fast() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let vendor = std::arch::x86_64::__cpuid(0);
+        [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).concat() == b"AuthenticAMD"
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    false
 }
 
 /// An operation in single precision.

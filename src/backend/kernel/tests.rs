@@ -23,7 +23,7 @@ fn assert_close(actual: &[f32], expected: &[f32], tolerance: f32, context: &str)
 fn for_each_kind_of_bf16(mut check: impl FnMut(Instructions, OperandFormat)) {
     for instructions in Instructions::available() {
         check(instructions, OperandFormat::RoundedFloat);
-        if OperandFormat::bf16(instructions) == OperandFormat::Bf16Pairs {
+        if instructions.multiply_pairs() {
             check(instructions, OperandFormat::Bf16Pairs);
         }
     }

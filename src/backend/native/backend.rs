@@ -50,7 +50,7 @@ impl NativeBackend {
         operand_format(self.precision, Instructions::best())
     }
 
-    /// Returns true if this processor has instructions for bf16.
+    /// Returns true if this processor multiplies bf16 faster than floats.
     pub fn has_bf16() -> bool {
         OperandFormat::bf16(Instructions::best()) == OperandFormat::Bf16Pairs
     }

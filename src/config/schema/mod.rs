@@ -74,7 +74,7 @@ section! {
         /// on CUDA, which keeps 10 bits of the mantissa and is what PyTorch allows cuDNN by default; fp32
         /// on the CPU. bf16, fp16: 16 bits in the LSTM; weights, optimizer state, pooling and loss stay
         /// in fp32, and fp16 uses dynamic loss scaling and skips steps whose gradients overflow. The native
-        /// backend multiplies bf16 and adds in fp32, which is faster on processors with AVX-512 BF16, and has
+        /// backend multiplies bf16 and adds in fp32, which is faster on AMD processors with AVX-512 BF16, and has
         /// no fp16. On the CPU, libtorch also computes in 16 bits, slowly.
         precision: Precision = Precision::Tf32;
         /// Use deterministic algorithms on CUDA, so that two runs on the same device are identical
