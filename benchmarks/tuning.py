@@ -11,7 +11,9 @@ little too good for new texts.
 """
 
 import argparse
+import contextlib
 import json
+import os
 import re
 import statistics
 import subprocess
@@ -54,6 +56,19 @@ def fasttext_line(row):
     return f"__label__{str(row['label']).replace(' ', '_')} {' '.join(text.split())}\n"
 
 
+@contextlib.contextmanager
+def silenced_stderr():
+    """Hides the progress that fastText prints whatever its verbosity."""
+    saved = os.dup(2)
+    with open(os.devnull, "w", encoding="utf-8") as nothing:
+        os.dup2(nothing.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+
+
 def autotune(args, seed, directory):
     """Runs fastText's autotune. Returns the accuracy of the model."""
     import fasttext
@@ -65,14 +80,15 @@ def autotune(args, seed, directory):
             lines = map(fasttext_line, rows(getattr(args, name)))
             files[name].write_text("".join(lines), encoding="utf-8")
     start = time.monotonic()
-    model = fasttext.train_supervised(
-        str(files["train"]),
-        autotuneValidationFile=str(files["validation"]),
-        autotuneDuration=round(60 * args.minutes),
-        thread=args.threads,
-        seed=seed,
-        verbose=0,
-    )
+    with silenced_stderr():
+        model = fasttext.train_supervised(
+            str(files["train"]),
+            autotuneValidationFile=str(files["validation"]),
+            autotuneDuration=round(60 * args.minutes),
+            thread=args.threads,
+            seed=seed,
+            verbose=0,
+        )
     _, precision, _ = model.test(str(files["validation"]))
     return precision, [], f"{(time.monotonic() - start) / 60:.1f} min with the final training"
 
@@ -92,8 +108,10 @@ def main():
     with tempfile.TemporaryDirectory() as directory:
         for seed in range(1, args.seeds + 1):
             for method in args.methods:
-                run = autotune if method == "fasttext" else lambda *a: search(a[0], method, *a[1:])
-                best, curve, remark = run(args, seed, Path(directory))
+                if method == "fasttext":
+                    best, curve, remark = autotune(args, seed, Path(directory))
+                else:
+                    best, curve, remark = search(args, method, seed, Path(directory))
                 scores[method].append(best)
                 steps = " ".join(f"{minutes:.1f}:{100 * accuracy:.2f}" for minutes, accuracy in curve)
                 print(f"seed {seed}  {method:8}  {100 * best:6.2f} %  {remark}  {steps}", flush=True)

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use serde_yaml::{Mapping, Value};
 
-use crate::config::{Config, Override};
+use crate::config::{Config, Input, Override, TokenizerKind};
 
 /// Multiplications and additions per second and core that a trial reaches at least.
 const RATE: f64 = 4e10;
 /// Number of epochs of all trials that should fit into the time.
 const EPOCHS: f64 = 100.0;
+/// Maximum number of tokens for which each trial may learn subwords of its own.
+const MAX_SUBWORD_TOKENS: usize = 500_000;
 /// Largest embedding.
 const MAX_EMBEDDING: u64 = 256;
 
@@ -88,6 +90,10 @@ pub fn default_fields(
             .collect();
         if sizes.len() > 1 {
             axes.push(("text.vocabulary_size", list(sizes)));
+        }
+        let has_words = |input: &Input| input.text.tokenizer.kind == TokenizerKind::Words;
+        if facts.tokens <= MAX_SUBWORD_TOKENS && config.inputs.iter().all(has_words) {
+            axes.push(("text.tokenizer", list(["words", "bpe"])));
         }
     }
     axes.push(("model.ngrams.sizes", ngram_sizes()));
@@ -201,9 +207,11 @@ mod tests {
         };
         let long = space("data: {train: x.csv}\n", &facts(22_500), &[]);
         assert!(fields(&long).contains(&"text.max_length".to_owned()));
+        assert!(!fields(&long).contains(&"text.tokenizer".to_owned()), "it would take long");
         let short = DataFacts { lengths: [8, 10, 14, 20], words: vec![900], ..facts(1_000) };
         let set: Override = "train.learning_rate=0.001".parse().unwrap();
         let short = fields(&space("data: {train: x.csv}\n", &short, &[set]));
+        assert!(short.contains(&"text.tokenizer".to_owned()));
         for absent in ["text.max_length", "text.vocabulary_size", "train.learning_rate"] {
             assert!(!short.contains(&absent.to_owned()), "{absent}");
         }
