@@ -268,7 +268,7 @@ pub fn resume_command() -> String {
 pub fn print_failures(directory: &SweepDirectory, failures: &[Failure]) {
     for failure in failures {
         let run = &directory.runs[failure.index];
-        let log = quoted_path(&relative(&run.log()));
+        let log = quoted_path(&relative(&run.directory.log()));
         message(format!("\n{} failed: {}\n  {log}", run.name, failure.reason));
     }
 }

@@ -10,7 +10,8 @@ use super::exit::{FAILURE, SUCCESS};
 use super::hints::{program, relative, tensorboard};
 use super::many_runs::{self, RunsArgs, Trained};
 use super::score_format::{ScoreFormatArgs, ScoreTableFormat, print_scores};
-use super::tune::{self, SearchRequest};
+use super::tune::KEPT;
+use super::tune::search::{self, SearchRequest};
 use super::{output_directory, provenance, starter};
 use crate::backend::Backends;
 use crate::config::{ConfigError, SearchPlan, SearchSpace};
@@ -129,14 +130,14 @@ fn run_search(
         space,
         starts_with_base: false,
         limits: Limits::default(),
-        keep: Some(tune::KEPT),
+        keep: Some(KEPT),
         jobs: *jobs,
         compute,
         path: &path,
         json: *json,
         refit: false,
     };
-    tune::search(request, backends)
+    search::run(request, backends)
 }
 
 /// Scores the runs of the best row on their test examples, or returns why there is no such row.

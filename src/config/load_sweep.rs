@@ -4,15 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
-use serde_yaml::Value;
-
-use super::draft::Draft;
 use super::error::ConfigError;
 use super::fields::Fault;
 use super::load::Document;
 use super::overrides::Override;
 use super::resolved::Resolved;
-use super::sweep::{Point, section};
+use super::sweep::{Point, Search, section};
 use super::template::Template;
 
 /// A configuration with a section `sweep` and the points it generates.
@@ -39,21 +36,10 @@ impl Sweep {
     /// # Errors
     /// See [`Sweep::load`].
     pub fn of(document: &Document, overrides: &[Override]) -> Result<Self, ConfigError> {
-        let root = document.with_overrides(overrides)?;
-        Self::new(root, overrides, document).map_err(|faults| document.error(&faults, overrides))
+        Template::read(document, overrides, |template, _, search| Self::new(template, &search))
     }
 
-    fn new(
-        mut root: Value,
-        overrides: &[Override],
-        document: &Document,
-    ) -> Result<Self, Vec<Fault>> {
-        let Draft { config, fields, mut faults } = Draft::read(&root);
-        faults.extend(section::faults(&config.sweep, &root, &fields, overrides));
-        if !faults.is_empty() {
-            return Err(faults);
-        }
-        let search = section::read(&config.sweep, &mut Vec::new());
+    fn new(template: Template, search: &Search) -> Result<Self, Vec<Fault>> {
         if search.is_adaptive() {
             let message = "this command needs the settings of all runs beforehand, which method: asha and tpe \
                            choose one after the other";
@@ -61,8 +47,6 @@ impl Sweep {
         }
         let points = search.points();
         let points = points.map_err(|message| vec![section::fault(message)])?;
-        section::remove(&mut root);
-        let template = Template::new(root, document);
         let sweep = Self { base: template.base(), points, template };
         match sweep.faults() {
             faults if faults.is_empty() => Ok(sweep),

@@ -2,17 +2,16 @@
 
 use std::time::Duration;
 
-use serde_yaml::Value;
-
 use super::draft::Draft;
 use super::error::ConfigError;
 use super::fields::Fault;
 use super::load::Document;
 use super::load_sweep::Sweep;
-use super::overrides::Override;
+use super::overrides::{Override, field_path};
 use super::resolved::Resolved;
 use super::sweep::{Axis, Search, SearchMethod, section};
 use super::template::Template;
+use super::types::Every;
 
 /// A configuration with a section `sweep` whose runs depend on the results of those before them.
 #[derive(Clone, Debug)]
@@ -21,9 +20,9 @@ pub struct SearchSpace {
     pub base: Resolved,
     /// The whole configuration.
     pub full: Resolved,
-    /// How settings are found.
+    /// Method that finds settings.
     pub method: SearchMethod,
-    /// Time after which no more is trained.
+    /// Duration of the search.
     pub budget: Option<Duration>,
     /// Maximum number of trials.
     pub trials: Option<usize>,
@@ -40,24 +39,10 @@ impl SearchSpace {
     /// # Errors
     /// Returns a [`ConfigError`] that lists every fault, or an error if nothing varies.
     pub fn of(document: &Document, overrides: &[Override]) -> Result<Self, ConfigError> {
-        let root = document.with_overrides(overrides)?;
-        Self::new(root, overrides, document).map_err(|faults| document.error(&faults, overrides))
+        Template::read(document, overrides, Self::new)
     }
 
-    fn new(
-        mut root: Value,
-        overrides: &[Override],
-        document: &Document,
-    ) -> Result<Self, Vec<Fault>> {
-        let Draft { config, fields, mut faults } = Draft::read(&root);
-        faults.extend(section::faults(&config.sweep, &root, &fields, overrides));
-        if !faults.is_empty() {
-            return Err(faults);
-        }
-        let search = section::read(&config.sweep, &mut Vec::new());
-        let full = Resolved { config, fields }.with_default_name(document.name.clone());
-        section::remove(&mut root);
-        let template = Template::new(root, document);
+    fn new(template: Template, full: Resolved, search: Search) -> Result<Self, Vec<Fault>> {
         let Search { axes, seeds, trials, search_seed, method, budget } = search;
         let fault = match method.filter(|method| *method != SearchMethod::Grid) {
             None => Some("needs method: tpe, asha or random"),
@@ -67,19 +52,33 @@ impl SearchSpace {
             Some(_) if axes.is_empty() => Some("nothing varies; list the values of a field"),
             Some(_) => None,
         };
-        match (fault, method) {
-            (None, Some(method)) => Ok(Self {
-                base: template.base(),
-                full,
-                method,
-                budget: budget.map(|budget| budget.0),
-                trials,
-                seed: search_seed,
-                axes,
-                template,
-            }),
-            (fault, _) => Err(vec![section::fault(fault.unwrap_or_default().to_owned())]),
+        let (None, Some(method)) = (fault, method) else {
+            return Err(vec![section::fault(fault.unwrap_or_default().to_owned())]);
+        };
+        let space = Self {
+            base: template.base(),
+            full,
+            method,
+            budget: budget.map(|budget| budget.0),
+            trials,
+            seed: search_seed,
+            axes,
+            template,
+        };
+        match space.faults() {
+            faults if faults.is_empty() => Ok(space),
+            faults => Err(faults),
         }
+    }
+
+    /// Returns the faults of fields with which scores are not comparable, or that the search itself sets.
+    fn faults(&self) -> Vec<Fault> {
+        let mut faults: Vec<Fault> = self.axes.iter().flat_map(axis_faults).collect();
+        if self.method.is_halving() && self.base.config.train.validate_every != Every::Epoch {
+            let message = "trials are compared after whole epochs; set it to epoch".to_owned();
+            faults.push(Fault { path: field_path("train.validate_every"), message });
+        }
+        faults
     }
 
     /// Resolves the configuration with some settings.
@@ -89,6 +88,27 @@ impl SearchSpace {
     pub fn resolve(&self, settings: &[Override]) -> Result<Resolved, ConfigError> {
         self.template.resolve(settings.iter())
     }
+}
+
+/// Returns the faults of the fields of an axis, which cannot vary.
+fn axis_faults(axis: &Axis) -> Vec<Fault> {
+    let fault = |field: String| {
+        let reason = match field.as_str() {
+            name if name.starts_with("data.") || name.ends_with("text.train_max_length") => {
+                "scores on different examples are not comparable"
+            }
+            "train.epochs" => "the search decides how long a trial trains, at most train.epochs",
+            name if name.starts_with("train.early_stopping") => {
+                "trials are ranked by train.early_stopping.metric"
+            }
+            name if name.starts_with("pretrain.") || name == "train.from" => {
+                "each trial would learn from unlabelled text again; pre-train once, and set train.from"
+            }
+            _ => return None,
+        };
+        Some(section::fault_at(&axis.key, format!("{field} cannot vary, because {reason}")))
+    };
+    axis.fields().into_iter().filter_map(fault).collect()
 }
 
 /// A configuration with a section `sweep`: its runs are known, or depend on each other's results.

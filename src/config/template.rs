@@ -8,6 +8,7 @@ use super::fields::Fault;
 use super::load::Document;
 use super::overrides::Override;
 use super::resolved::Resolved;
+use super::sweep::{Search, section};
 use super::yaml::Positions;
 
 /// A configuration without the section `sweep`, to which settings are applied.
@@ -21,9 +22,30 @@ pub struct Template {
 }
 
 impl Template {
-    /// Creates the template of a document, whose section has been removed from `root`.
-    pub fn new(root: Value, document: &Document) -> Self {
-        Self { root, source: document.source.clone(), name: document.name.clone() }
+    /// Applies `overrides` to a document with a section `sweep`, and checks every value of every field. `build` makes
+    /// something of the template, the whole configuration, and the section.
+    ///
+    /// # Errors
+    /// Returns an error that lists every fault of the document, or those of `build`.
+    pub fn read<T>(
+        document: &Document,
+        overrides: &[Override],
+        build: impl FnOnce(Self, Resolved, Search) -> Result<T, Vec<Fault>>,
+    ) -> Result<T, ConfigError> {
+        let mut root = document.with_overrides(overrides)?;
+        let Draft { config, fields, mut faults } = Draft::read(&root);
+        faults.extend(section::faults(&config.sweep, &root, &fields, overrides));
+        let built = match faults.is_empty() {
+            true => {
+                let search = section::read(&config.sweep, &mut Vec::new());
+                let full = Resolved { config, fields }.with_default_name(document.name.clone());
+                section::remove(&mut root);
+                let (source, name) = (document.source.clone(), document.name.clone());
+                build(Self { root, source, name }, full, search)
+            }
+            false => Err(faults),
+        };
+        built.map_err(|faults| document.error(&faults, overrides))
     }
 
     /// Reads the configuration itself, which may contradict itself as long as no settings do.

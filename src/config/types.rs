@@ -457,24 +457,20 @@ impl SweepSection {
         self.0.is_empty()
     }
 
-    /// Returns the section without what limits the length of a search.
-    #[must_use]
-    pub fn without_limits(&self) -> Self {
-        let mut section = self.clone();
-        section.0.retain(|key, _| !is_limit(key));
-        section
+    /// Returns the value of an option or a field.
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        self.0.get(key)
     }
 
-    /// Returns the section as a mapping.
-    pub fn fields(&self) -> &Mapping {
-        &self.0
+    /// Returns the fields that vary, in their order, without the options of the search.
+    pub fn varied(&self) -> impl Iterator<Item = (&Value, &Value)> {
+        let is_option = |key: &Value| key.as_str().is_some_and(|key| OPTIONS.contains(&key));
+        self.0.iter().filter(move |(key, _)| !is_option(key))
     }
 }
 
-/// Returns true for the keys that limit the length of a search.
-fn is_limit(key: &Value) -> bool {
-    key.as_str().is_some_and(|key| ["trials", "budget"].contains(&key))
-}
+/// Keys of the section that are options of the search, and not fields that vary.
+const OPTIONS: [&str; 4] = ["trials", "search_seed", "method", "budget"];
 
 impl FieldValue for SweepSection {
     fn from_yaml(value: &Value) -> Option<Self> {

@@ -24,6 +24,7 @@ const METRICS: &str = "metrics.jsonl";
 const TIMES: &str = "times.jsonl";
 const SUMMARY: &str = "summary.json";
 const ERROR: &str = "error.txt";
+const LOG: &str = "log.txt";
 
 /// Directory of a run. It contains `config.yaml`, event files, `metrics.jsonl`, `times.jsonl`,
 /// `best/`, `last/`, and at the end `summary.json`, or `error.txt` if the run failed.
@@ -113,6 +114,11 @@ impl RunDirectory {
     /// Path of the resolved configuration.
     pub fn config(&self) -> PathBuf {
         self.path.join(CONFIG)
+    }
+
+    /// Path of the log file, to which a run in a process of its own writes its output.
+    pub fn log(&self) -> PathBuf {
+        self.path.join(LOG)
     }
 
     fn metrics(&self) -> PathBuf {

@@ -69,11 +69,6 @@ impl SweepRun {
             None => RunState::New,
         }
     }
-
-    /// Path of the log file, with the output of its training.
-    pub fn log(&self) -> PathBuf {
-        self.directory.path().join("log.txt")
-    }
 }
 
 impl SweepDirectory {

@@ -5,15 +5,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::directory::{RunState, SweepDirectory, SweepRun};
-use super::process::{Launch, TrainingProcess, was_stopped};
+use super::process::{Launch, PROCESS_POLL, TrainingProcess, was_stopped};
 use crate::output::format::format_duration;
 use crate::output::width::{Align, display_width, pad, shorten_names};
 use crate::output::{ProgressBar, message, message_width};
 use crate::run::summary::RunSummary;
 use crate::system::signals::Interrupt;
 
-/// Interval between checks of the processes of this sweep.
-const PROCESS_POLL: Duration = Duration::from_millis(20);
 /// Interval between checks of runs that other processes train.
 const RUN_POLL: Duration = Duration::from_secs(1);
 
@@ -116,7 +114,7 @@ impl<'a> Jobs<'a> {
     fn start(&self, run: &'a SweepRun) -> anyhow::Result<Job<'a>> {
         self.directory.prepare(run)?;
         let command = self.launch.command(run.directory.path())?;
-        Ok(Job { run, process: TrainingProcess::start(command, run.log())? })
+        Ok(Job { run, process: TrainingProcess::start(command, run.directory.log())? })
     }
 
     /// Handles the processes that have ended.

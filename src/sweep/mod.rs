@@ -13,4 +13,4 @@ pub use finished::{FinishedRun, MeanAndDeviation, TestScores};
 pub use jobs::{Failure, Jobs};
 pub use leaderboard::Leaderboard;
 pub use names::{Labels, unquoted};
-pub use process::{Launch, TrainingProcess, was_stopped};
+pub use process::{Launch, PROCESS_POLL, TrainingProcess, was_stopped};

@@ -7,12 +7,17 @@ use std::num::NonZeroUsize;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
 use crate::io::files;
 use crate::system::device::DeviceChoice;
+use crate::system::signals::Interrupt;
+
+/// Interval between checks of training processes.
+pub const PROCESS_POLL: Duration = Duration::from_millis(20);
 
 /// Settings of the training processes.
 #[derive(Clone, Copy, Debug)]
@@ -84,6 +89,24 @@ impl TrainingProcess {
     /// Returns an error of the system.
     pub fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
         self.process.try_wait()
+    }
+
+    /// Waits until the process has ended, and passes a signal on to it, once.
+    ///
+    /// # Errors
+    /// Returns an error of the system.
+    pub fn wait(&mut self, interrupt: &Interrupt) -> io::Result<ExitStatus> {
+        let mut forwarded = false;
+        loop {
+            if let Some(status) = self.try_wait()? {
+                return Ok(status);
+            }
+            if let Some(signal) = interrupt.signal().filter(|_| !forwarded) {
+                self.signal(signal);
+                forwarded = true;
+            }
+            thread::sleep(PROCESS_POLL);
+        }
     }
 
     /// Time since the start.

@@ -125,29 +125,24 @@ impl TuneDirectory {
                 change.field()
             );
         }
-        let options = |section: &SweepSection, name: &str| section.fields().get(name).cloned();
         let (before, now) = (&existing.config.sweep, &self.space.full.config.sweep);
         for (option, argument) in [("method", "--method"), ("search_seed", "--search-seed")] {
             ensure!(
-                options(before, option) == options(now, option),
+                before.get(option) == now.get(option),
                 "\"{shown}\" has a search with a different {option} ({argument}); choose another --out, or delete \
                  this directory"
             );
         }
         // The order of the fields is that of the coordinates.
-        let (before, now) = (before.without_limits(), now.without_limits());
-        let is_field = |(key, _): &(&Value, &Value)| {
-            !key.as_str().is_some_and(|key| ["method", "search_seed"].contains(&key))
-        };
         ensure!(
-            before.fields().iter().filter(is_field).eq(now.fields().iter().filter(is_field)),
+            before.varied().eq(now.varied()),
             "\"{shown}\" has a search in a different space (sweep in {SEARCH}); choose another --out, or delete this \
              directory"
         );
         Ok(())
     }
 
-    /// Fields of the section sweep of a search that has begun in a directory, without its limits; `None` if none has.
+    /// Section sweep of a search that has begun in a directory; `None` if none has.
     ///
     /// # Errors
     /// Returns an error if the configuration of the search cannot be read.
@@ -156,7 +151,7 @@ impl TuneDirectory {
         if !file.exists() {
             return Ok(None);
         }
-        Ok(Some(config::load_recorded(&file, &[])?.config.sweep.without_limits()))
+        Ok(Some(config::load_recorded(&file, &[])?.config.sweep))
     }
 
     /// Reads the trials.
@@ -197,7 +192,7 @@ impl TuneDirectory {
 
     /// Appends to the journal. The directory must be locked.
     pub(super) fn append(&self, trial: usize, event: Event, elapsed: f64) -> anyhow::Result<()> {
-        self.journal.append(&[Entry { elapsed, trial, event }])
+        self.journal.append(&Entry { elapsed, trial, event })
     }
 
     /// Claims a trial for this process; returns `None` if another process has it. The directory must be locked.

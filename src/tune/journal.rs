@@ -112,17 +112,13 @@ impl Journal {
         Ok(entries)
     }
 
-    /// Appends entries, and writes them to the disk. The directory must be locked.
+    /// Appends an entry, and writes it to the disk. The directory must be locked.
     ///
     /// # Errors
     /// Returns an error if the file cannot be written.
-    pub fn append(&self, entries: &[Entry]) -> anyhow::Result<()> {
+    pub fn append(&self, entry: &Entry) -> anyhow::Result<()> {
         let unwritable = || format!("cannot write \"{}\"", self.path.display());
-        let mut lines = String::new();
-        for entry in entries {
-            lines += &serde_json::to_string(entry).context("cannot encode a trial")?;
-            lines.push('\n');
-        }
+        let line = serde_json::to_string(entry).context("cannot encode a trial")? + "\n";
         let before = read_if_exists(&self.path, RECORDS_LIMIT)?.unwrap_or_default();
         let complete = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         let mut file = append(&self.path).with_context(unwritable)?;
@@ -130,7 +126,7 @@ impl Journal {
             // The incomplete line of a killed process.
             file.set_len(complete as u64).with_context(unwritable)?;
         }
-        file.write_all(lines.as_bytes()).with_context(unwritable)?;
+        file.write_all(line.as_bytes()).with_context(unwritable)?;
         file.sync_data().with_context(unwritable)
     }
 }
@@ -173,7 +169,7 @@ mod tests {
         let journal = Journal::of(directory.path());
         assert!(journal.read().unwrap().is_empty());
         for entry in entries() {
-            journal.append(&[entry]).unwrap();
+            journal.append(&entry).unwrap();
         }
         assert_eq!(journal.read().unwrap(), entries());
     }
@@ -182,11 +178,11 @@ mod tests {
     fn the_incomplete_line_of_a_killed_process_is_replaced() {
         let directory = tempfile::tempdir().unwrap();
         let journal = Journal::of(directory.path());
-        journal.append(&entries()[..2]).unwrap();
+        entries()[..2].iter().for_each(|entry| journal.append(entry).unwrap());
         let text = fs::read_to_string(&journal.path).unwrap();
         fs::write(&journal.path, text.clone() + "{\"elapsed\":3.0,\"tri").unwrap();
         assert_eq!(journal.read().unwrap(), entries()[..2]);
-        journal.append(&entries()[2..]).unwrap();
+        entries()[2..].iter().for_each(|entry| journal.append(entry).unwrap());
         assert_eq!(journal.read().unwrap(), entries());
         fs::write(&journal.path, "x\n".to_owned() + &text).unwrap();
         let error = journal.read().unwrap_err();

@@ -5,31 +5,26 @@ mod facts;
 mod latency;
 mod refit;
 mod report;
+pub mod search;
 mod session;
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context;
 use clap::Args;
 use serde_yaml::Value;
 
-use self::latency::LatencyCheck;
-use self::session::{End, Session};
+use self::search::SearchRequest;
 use super::arguments::{ColumnArgs, ComputeArgs, SetArgs};
-use super::exit::{FAILURE, SUCCESS};
-use super::many_runs::{self, resume_command};
+use super::many_runs;
 use super::{output_directory, starter};
 use crate::backend::Backends;
 use crate::config::{
-    Config, ConfigError, Every, FieldValue, Metric, Override, SearchMethod, SearchSpace,
-    SweepSection, TimeBudget, positive_integer,
+    Config, ConfigError, FieldValue, Metric, Override, SearchMethod, SearchSpace, SweepSection,
+    TimeBudget, positive_integer,
 };
-use crate::output::format::{format_duration, pluralize};
-use crate::output::{message, note};
-use crate::sweep::Launch;
-use crate::system::signals::{Interrupt, Messages};
+use crate::output::message;
 use crate::system::threads;
 use crate::tune::{DataFacts, Limits, TuneDirectory, default_fields};
 
@@ -49,11 +44,6 @@ train.epochs, and --set keeps a field as it is. The test examples are never look
 The directory has search.yaml, a run for each trial, leaderboard.json, search.svg, search.png and best.yaml, the \
 configuration of the best trial. The same command continues a search that was stopped, or one with a longer \
 --budget; several processes can share the directory.";
-
-const MESSAGES: Messages = Messages {
-    first: "\nstopping: each trial saves after its current step; press Ctrl-C again to quit at once\n",
-    second: "\nquit; the trials may still be saving\n",
-};
 
 /// Number of trials whose checkpoints are kept by default.
 pub const KEPT: usize = 5;
@@ -97,8 +87,9 @@ pub struct TuneArgs {
     #[arg(long)]
     refit: bool,
     /// Number of trials whose checkpoints are kept, overall and among those that can be promoted at each rung; or all
-    #[arg(long, value_name = "N", value_parser = kept, default_value = "5")]
-    keep: Keep,
+    /// (5 by default)
+    #[arg(long, value_name = "N", value_parser = kept)]
+    keep: Option<Keep>,
     /// Directory of the search; by default tunes/NAME
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -173,28 +164,6 @@ fn size(text: &str) -> Result<u64, String> {
     }
 }
 
-/// A search as a command wants it.
-pub struct SearchRequest<'a> {
-    /// The space.
-    pub space: SearchSpace,
-    /// The first trial has the settings of the configuration itself.
-    pub starts_with_base: bool,
-    /// Limits of the models.
-    pub limits: Limits,
-    /// Number of trials whose checkpoints are kept. `None`: all.
-    pub keep: Option<usize>,
-    /// Number of trials at once.
-    pub jobs: NonZeroUsize,
-    /// Device and threads.
-    pub compute: &'a ComputeArgs,
-    /// Directory.
-    pub path: &'a Path,
-    /// Print JSON.
-    pub json: bool,
-    /// Train the best settings on the training and validation examples together.
-    pub refit: bool,
-}
-
 /// Runs the command.
 pub fn run(args: TuneArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     let overrides = args.overrides();
@@ -229,8 +198,9 @@ pub fn run(args: TuneArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     let overrides = [overrides, section, options].concat();
     let space = SearchSpace::of(&document, &overrides)?;
     let keep = match args.keep {
-        Keep::All => None,
-        Keep::Best(count) => Some(count.get()),
+        None => Some(KEPT),
+        Some(Keep::All) => None,
+        Some(Keep::Best(count)) => Some(count.get()),
     };
     let request = SearchRequest {
         space,
@@ -243,7 +213,7 @@ pub fn run(args: TuneArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
         json: args.json,
         refit: args.refit,
     };
-    search(request, backends)
+    search::run(request, backends)
 }
 
 impl TuneArgs {
@@ -265,7 +235,7 @@ impl TuneArgs {
     /// Returns the options of the section sweep as overrides; those that the section has are kept unless there is an
     /// argument.
     fn options(&self, section: &SweepSection) -> Vec<Override> {
-        let has = |option: &str| section.fields().contains_key(option);
+        let has = |option: &str| section.get(option).is_some();
         let set = |option: &str, value: Value| Override::new(&format!("sweep.{option}"), value);
         let method = self.method.or((!has("method")).then_some(SearchMethod::Tpe));
         let is_limited = self.trials.is_some() || has("budget") || has("trials");
@@ -293,7 +263,9 @@ impl TuneArgs {
         let budget = budget.map(|budget| budget.0);
         let fields = match TuneDirectory::recorded_section(path)? {
             // What varies depends on the time and the machine.
-            Some(recorded) => recorded.fields().clone(),
+            Some(recorded) => {
+                recorded.varied().map(|(field, values)| (field.clone(), values.clone())).collect()
+            }
             None => default_fields(base, facts, budget, threads::count(), overrides),
         };
         let set = |field: &str, value: Value| Override::new(field, value);
@@ -310,99 +282,6 @@ impl TuneArgs {
         let epochs = epochs.map(|epochs| set("train.epochs", Value::from(epochs as u64)));
         Ok(epochs.into_iter().chain([set("sweep", Value::Mapping(fields))]).collect())
     }
-}
-
-/// Searches, and reports what was found.
-///
-/// # Errors
-/// Returns an error if the directory has something else, or cannot be written, or if the trials fail.
-pub fn search(request: SearchRequest, backends: &dyn Backends) -> anyhow::Result<u8> {
-    let SearchRequest { space, starts_with_base, limits, keep, jobs, compute, path, json, refit } =
-        request;
-    check_space(&space)?;
-    threads::set_count(compute.threads)?;
-    let directory = TuneDirectory::new(space, limits, starts_with_base, path);
-    directory.create()?;
-    let launch =
-        Launch { jobs, threads: many_runs::threads_per_run(compute, jobs), device: compute.device };
-    print_start(&directory, launch)?;
-    let interrupt = Interrupt::listen_with(MESSAGES)?;
-    let latency = LatencyCheck::new(compute, backends);
-    let end = Session::new(&directory, launch, keep, latency)?.run(&interrupt)?;
-    let found = report::report(&directory, json, end)?;
-    match end {
-        End::Done | End::OutOfTime if !found => Ok(FAILURE),
-        End::Done | End::OutOfTime if refit => refit::refit(&directory, launch, &interrupt),
-        End::Done | End::OutOfTime => Ok(SUCCESS),
-        End::Stopped(signal) => {
-            message(format!("\nstopped by a signal; to continue:\n  {}", resume_command()));
-            Ok(128 + signal as u8)
-        }
-    }
-}
-
-/// Rejects fields with which scores are not comparable, or that the search itself sets.
-fn check_space(space: &SearchSpace) -> Result<(), ConfigError> {
-    if space.method.is_halving() && space.base.config.train.validate_every != Every::Epoch {
-        return Err(ConfigError::new(
-            "train.validate_every: trials are compared after whole epochs; set it to epoch",
-        ));
-    }
-    for axis in &space.axes {
-        for field in axis.fields() {
-            let reason = match () {
-                () if field.starts_with("data.") || field.ends_with("text.train_max_length") => {
-                    "scores on different examples are not comparable"
-                }
-                () if field == "train.epochs" => {
-                    "the search decides how long a trial trains, at most train.epochs"
-                }
-                () if field.starts_with("train.early_stopping") => {
-                    "trials are ranked by train.early_stopping.metric"
-                }
-                () if field.starts_with("pretrain.") || field == "train.from" => {
-                    "each trial would learn from unlabelled text again; pre-train once, and set train.from"
-                }
-                () => continue,
-            };
-            return Err(ConfigError::new(format!("sweep.{field}: cannot vary, because {reason}")));
-        }
-    }
-    Ok(())
-}
-
-fn print_start(directory: &TuneDirectory, launch: Launch) -> anyhow::Result<()> {
-    let trials = directory.trials().context("cannot continue the search")?;
-    let space = &directory.space;
-    let mut limits: Vec<String> = Vec::new();
-    limits.extend(space.budget.map(|budget| format!("{} in all", format_duration(budget))));
-    limits.extend(space.trials.map(|trials| format!("at most {}", pluralize(trials, "trial"))));
-    let threads = match launch.threads {
-        Some(threads) => format!(" with {} each", pluralize(threads.get(), "thread")),
-        None => String::new(),
-    };
-    message(format!(
-        "search: {} by {}, {}; {} at once{threads}",
-        pluralize(space.axes.len(), "setting"),
-        directory.metric().title(),
-        limits.join(", "),
-        launch.jobs
-    ));
-    let rungs: Vec<String> =
-        (0..=directory.rungs.last()).map(|rung| directory.rungs.epochs(rung).to_string()).collect();
-    let goes_on = if rungs.len() > 1 { " (the best third is promoted each time)" } else { "" };
-    message(format!("epochs: {}{goes_on}", rungs.join(", ")));
-    message(format!("in:     {} (each trial has a log.txt)", directory.path().display()));
-    if !trials.all.is_empty() {
-        let before = Duration::from_secs_f64(trials.elapsed);
-        note(format!(
-            "continues with {} after {}",
-            pluralize(trials.all.len(), "trial"),
-            format_duration(before)
-        ));
-    }
-    message("");
-    Ok(())
 }
 
 #[cfg(test)]

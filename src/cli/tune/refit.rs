@@ -2,8 +2,6 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::thread;
-use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use serde_yaml::Value;
@@ -25,9 +23,6 @@ use crate::sweep::{Launch, TrainingProcess, was_stopped};
 use crate::system::signals::Interrupt;
 use crate::system::threads::cores;
 use crate::tune::{Leaderboard, Trial, TuneDirectory};
-
-/// Interval between checks of the process.
-const POLL: Duration = Duration::from_millis(20);
 
 /// Trains the best settings on the training and validation examples. Returns the exit code.
 ///
@@ -93,25 +88,17 @@ fn train(
     launch: Launch,
     interrupt: &Interrupt,
 ) -> anyhow::Result<Option<i32>> {
-    let log = run.path().join("log.txt");
     let mut command = launch.command(run.path())?;
     command.args(["--stop-after".to_owned(), epochs.to_string()]);
-    let mut process = TrainingProcess::start(command, log.clone())?;
-    let mut forwarded = false;
-    let status = loop {
-        if let Some(status) = process.try_wait()? {
-            break status;
-        }
-        if let Some(signal) = interrupt.signal().filter(|_| !forwarded) {
-            process.signal(signal);
-            forwarded = true;
-        }
-        thread::sleep(POLL);
-    };
+    let mut process = TrainingProcess::start(command, run.log())?;
+    let status = process.wait(interrupt)?;
     match interrupt.signal() {
         Some(signal) if was_stopped(status) => Ok(Some(signal)),
         _ if status.success() => Ok(None),
-        _ => bail!("refit failed: {}\n  {}", process.failure(status), quoted_path(&relative(&log))),
+        _ => {
+            let log = quoted_path(&relative(&run.log()));
+            bail!("refit failed: {}\n  {log}", process.failure(status))
+        }
     }
 }
 

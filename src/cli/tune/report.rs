@@ -1,4 +1,4 @@
-//! What a search has found: the leaderboard, its picture, and the configuration of the best trial.
+//! Reports a search: prints the leaderboard, draws its picture, and writes the configuration of the best trial.
 
 use std::fs;
 use std::path::Path;

@@ -1,7 +1,6 @@
 //! The part of a search that this process computes: asks for trials, trains them in processes of their own, and
 //! records their results.
 
-use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,12 +12,10 @@ use super::latency::LatencyCheck;
 use crate::cli::hints::relative;
 use crate::output::shell::quoted_path;
 use crate::run::directory::RunDirectory;
-use crate::sweep::{Launch, TrainingProcess, was_stopped};
+use crate::sweep::{Launch, PROCESS_POLL, TrainingProcess, was_stopped};
 use crate::system::signals::{Interrupt, SIGTERM};
 use crate::tune::{Asked, Assignment, Event, Trials, TuneDirectory};
 
-/// Interval between checks of the processes.
-const PROCESS_POLL: Duration = Duration::from_millis(20);
 /// Interval between checks of what other processes do.
 const OTHERS_POLL: Duration = Duration::from_secs(1);
 /// Interval between updates of the display.
@@ -26,7 +23,7 @@ const DISPLAY_INTERVAL: Duration = Duration::from_millis(250);
 /// Number of trials in a row without a result after which a search ends.
 const MAX_FAILURES: usize = 5;
 
-/// How a session has ended.
+/// End of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// Nothing is left to do.
@@ -64,17 +61,6 @@ struct Job {
     before: Duration,
 }
 
-impl Job {
-    /// Log of the run in training.
-    fn log(&self) -> PathBuf {
-        log(&self.assignment.runs[self.run])
-    }
-}
-
-fn log(run: &RunDirectory) -> PathBuf {
-    run.path().join("log.txt")
-}
-
 /// A process that takes part in a search.
 pub struct Session<'a> {
     directory: &'a TuneDirectory,
@@ -85,7 +71,7 @@ pub struct Session<'a> {
     clock: Clock,
     console: Console,
     running: Vec<Job>,
-    /// What is known of all trials.
+    /// All trials, as of the latest result.
     trials: Trials,
     /// Nothing is left to ask for.
     is_done: bool,
@@ -197,7 +183,7 @@ impl<'a> Session<'a> {
         let epochs = self.directory.rungs.epochs(assignment.rung);
         let mut command = self.launch.command(run.path())?;
         command.args(["--stop-after".to_owned(), epochs.to_string()]);
-        TrainingProcess::start(command, log(run))
+        TrainingProcess::start(command, run.log())
     }
 
     /// Records the results of the processes that have ended.
@@ -228,9 +214,9 @@ impl<'a> Session<'a> {
     fn ended(&mut self, job: &Job, status: ExitStatus, is_stopping: bool) -> anyhow::Result<()> {
         let (assignment, trial) = (&job.assignment, job.assignment.trial);
         let seconds = job.before.as_secs_f64();
-        let stopped_seconds = self.directory.trials()?.all[trial].stopped_seconds;
+        let former = self.directory.trials()?.all.swap_remove(trial);
         let result = match status.success() {
-            true => self.directory.reached(assignment, seconds + stopped_seconds)?,
+            true => self.directory.reached(assignment, seconds + former.stopped_seconds)?,
             false => None,
         };
         let Some(mut result) = result else {
@@ -242,7 +228,10 @@ impl<'a> Session<'a> {
         };
         self.failures = 0;
         if self.directory.limits.latency.is_some() {
-            result.latency = Some(self.latency_of(assignment)?);
+            // It is measured once.
+            let latency = former.results.iter().find_map(|result| result.latency);
+            let measure = || self.latency.measure(&assignment.runs[0].best());
+            result.latency = Some(latency.map_or_else(measure, Ok)?);
         }
         self.directory.record(trial, Event::Reached(result), self.seconds())?;
         self.trials = self.directory.trials()?;
@@ -268,19 +257,10 @@ impl<'a> Session<'a> {
             bail!(
                 "{} trials in a row have failed; the last one: {reason}\n  {}",
                 self.failures,
-                quoted_path(&relative(&job.log()))
+                quoted_path(&relative(&job.assignment.runs[job.run].log()))
             );
         }
         Ok(())
-    }
-
-    /// Returns the latency of a trial, which is measured once.
-    fn latency_of(&mut self, assignment: &Assignment) -> anyhow::Result<f64> {
-        let results = &self.directory.trials()?.all[assignment.trial].results;
-        match results.iter().find_map(|result| result.latency) {
-            Some(latency) => Ok(latency),
-            None => self.latency.measure(&assignment.runs[0].best()),
-        }
     }
 
     fn seconds(&self) -> f64 {

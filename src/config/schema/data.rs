@@ -131,7 +131,7 @@ section! {
         folds: Option<usize> = None, between(2.0, 1_000.0);
         /// The fold that is held out, from 1 to folds.
         fold: usize = 1, at_least(1.0);
-        /// What the fold is for. test: testing; the validation examples are split off the other folds.
+        /// Use of the fold. test: testing; the validation examples are split off the other folds.
         /// validation: validation, in place of data.split.validation; test examples come from data.test or
         /// data.split.test.
         fold_use: FoldUse = FoldUse::Test;

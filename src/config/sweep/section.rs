@@ -81,7 +81,8 @@ pub fn fault(message: String) -> Fault {
     Fault { path: vec![SWEEP.to_owned()], message }
 }
 
-fn fault_at(key: &str, message: String) -> Fault {
+/// A fault of the value of a key.
+pub fn fault_at(key: &str, message: String) -> Fault {
     Fault { path: vec![SWEEP.to_owned(), key.to_owned()], message }
 }
 

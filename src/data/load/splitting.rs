@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use anyhow::bail;
 
-use crate::config::{DataConfig, Labelling, Portion, SplitMethod};
+use crate::config::{DataConfig, FoldUse, Labelling, Portion, SplitMethod};
 use crate::data::examples::Examples;
 use crate::data::formats::NO_GROUP;
 use crate::data::iterative_stratification::{folds_of_sets, stratified_sets};
@@ -85,17 +85,27 @@ fn units(train: &Examples, config: &DataConfig) -> anyhow::Result<Vec<u32>> {
     Ok(connected(&train.source.hashes, groups))
 }
 
-/// Returns the fold of each of some examples, from 1.
-///
-/// # Errors
-/// Returns an error if a fold is empty.
-fn fold_of_each(
-    strata: &Strata,
-    units: &[u32],
-    count: usize,
+/// Divides the examples into folds, one of which is held out for its use. The other part, of this size, is split off:
+/// test examples before there are folds, and validation examples of the other folds.
+fn split_by_fold(
+    train: &Examples,
     config: &DataConfig,
-) -> anyhow::Result<Vec<usize>> {
-    let fold_of = strata.folds(units, count, config.split.seed);
+    count: usize,
+    other_part: usize,
+) -> anyhow::Result<Split> {
+    let strata = Strata::of(&train.targets, config.labelling());
+    let (units, seed) = (units(train, config)?, config.split.seed);
+    let units_of = |examples: &[usize]| -> Vec<u32> {
+        examples.iter().map(|example| units[*example]).collect()
+    };
+    let (of_folds, test) = match config.split.fold_use {
+        FoldUse::Test => ((0..train.len()).collect(), Vec::new()),
+        FoldUse::Validation => {
+            let split = strata.split(&units, 0, other_part, true, seed);
+            (split.train, split.test)
+        }
+    };
+    let fold_of = strata.select(&of_folds).folds(&units_of(&of_folds), count, seed);
     if let Some(empty) = (0..count).find(|fold| !fold_of.contains(fold)) {
         bail!(
             "data.split.folds: fold {} of {count} would be empty; \"{}\" has too few examples, texts that \
@@ -104,45 +114,17 @@ fn fold_of_each(
             config.train.display()
         );
     }
-    Ok(fold_of.into_iter().map(|fold| fold + 1).collect())
-}
-
-/// Divides the examples into those of the test fold, and training and validation examples.
-fn split_by_fold(
-    train: &Examples,
-    config: &DataConfig,
-    count: usize,
-    validation: usize,
-) -> anyhow::Result<Split> {
-    let strata = Strata::of(&train.targets, config.labelling());
-    let units = units(train, config)?;
-    let fold_of = fold_of_each(&strata, &units, count, config)?;
-    let is_test = |example: &usize| fold_of[*example] == config.split.fold;
-    let (test, others): (Vec<usize>, Vec<usize>) = (0..train.len()).partition(is_test);
-    let units: Vec<u32> = others.iter().map(|example| units[*example]).collect();
-    let inner = strata.select(&others).split(&units, validation, 0, true, config.split.seed);
+    let (mut held_out, mut others) = (Vec::new(), Vec::new());
+    for (example, fold) in of_folds.into_iter().zip(fold_of) {
+        if fold + 1 == config.split.fold { &mut held_out } else { &mut others }.push(example);
+    }
+    if config.split.fold_use == FoldUse::Validation {
+        return Ok(Split { train: others, validation: held_out, test });
+    }
+    let inner = strata.select(&others).split(&units_of(&others), other_part, 0, true, seed);
     let original = |indices: Vec<usize>| indices.into_iter().map(|index| others[index]).collect();
-    Ok(Split { train: original(inner.train), validation: original(inner.validation), test })
-}
-
-/// Splits off the test examples, and divides the others into those of the validation fold and training examples.
-fn split_by_validation_fold(
-    train: &Examples,
-    config: &DataConfig,
-    count: usize,
-    test: usize,
-) -> anyhow::Result<Split> {
-    let strata = Strata::of(&train.targets, config.labelling());
-    let units = units(train, config)?;
-    let Split { train: others, test, .. } = strata.split(&units, 0, test, true, config.split.seed);
-    let units: Vec<u32> = others.iter().map(|example| units[*example]).collect();
-    let fold_of = fold_of_each(&strata.select(&others), &units, count, config)?;
-    let folds = others.into_iter().zip(fold_of);
-    let (validation, train): (Vec<_>, Vec<_>) =
-        folds.partition(|(_, fold)| *fold == config.split.fold);
-    let examples =
-        |part: Vec<(usize, usize)>| part.into_iter().map(|(example, _)| example).collect();
-    Ok(Split { train: examples(train), validation: examples(validation), test })
+    let (train, validation) = (original(inner.train), original(inner.validation));
+    Ok(Split { train, validation, test: held_out })
 }
 
 /// Divides the examples of the training file into splits.
@@ -162,11 +144,12 @@ pub fn split(train: &Examples, config: &DataConfig) -> anyhow::Result<Split> {
             config.train.display()
         );
     }
-    if let Some(folds) = config.split.test_folds() {
-        return split_by_fold(train, config, folds, validation);
-    }
-    if let Some(folds) = config.split.validation_folds() {
-        return split_by_validation_fold(train, config, folds, test);
+    if let Some(folds) = config.split.folds {
+        let other_part = match config.split.fold_use {
+            FoldUse::Test => validation,
+            FoldUse::Validation => test,
+        };
+        return split_by_fold(train, config, folds, other_part);
     }
     Ok(match config.split.method {
         SplitMethod::Position => {
