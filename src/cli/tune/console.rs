@@ -78,6 +78,8 @@ impl Console {
         let of_budget =
             self.budget.map_or(String::new(), |budget| format!(" of {}", format_duration(budget)));
         let promoted = trials.all.iter().filter(|trial| trial.rung > 0).count();
+        let is_stopped = |trial: &&Trial| trial.rung == 0 && !trial.is_pending();
+        let stopped = trials.all.iter().filter(is_stopped).count();
         let best = trials.ranked(&self.metric).first().map(|best| self.describe_best(best));
         let running: Vec<String> =
             running.iter().map(|(trial, epochs)| format!("{trial} to epoch {epochs}")).collect();
@@ -86,7 +88,7 @@ impl Console {
             false => format!("training {}", running.join(", ")),
         };
         self.bar.set_message(&format!(
-            "{}{of_budget}  {}, {promoted} promoted{}  {doing}",
+            "{}{of_budget}  {}, {promoted} promoted, {stopped} stopped{}  {doing}",
             format_duration(elapsed),
             pluralize(trials.all.len(), "trial"),
             best.map_or(String::new(), |best| format!("  best {best}")),
